@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* shard - one thread with one io_uring; the home of connections and volumes.
+ *
+ * All state that belongs to a shard is touched on its thread alone; other threads send it messages.
+ * Nothing that runs on it may block: blocking file work goes to a pool (io/pool.h), whose answers
+ * come back as messages. */
+#ifndef GRIDBOX_IO_SHARD_H
+#define GRIDBOX_IO_SHARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "server/base/err.h"
+
+struct shard;
+
+/* A message: fn runs once on the shard's thread.  The sender owns the memory and keeps it until fn
+ * has begun; messages from one thread run in the order in which they were posted. */
+struct shard_msg {
+    void (*fn)(struct shard_msg *m);
+    struct shard_msg *next; /* the shard's own while the message is under way */
+};
+
+/* Starts the thread.  -ENOSYS with one clear sentence when the kernel forbids io_uring. */
+int shard_start(const char *name, struct shard **ret, struct err *e);
+
+/* Ends the loop after the messages that were posted before, joins the thread, frees.  What belongs
+ * to the shard must have been taken away first.  NULL is legal. */
+void shard_stop(struct shard *s);
+
+/* Any thread.  Never blocks, never fails. */
+void shard_post(struct shard *s, struct shard_msg *m);
+
+/* Any thread but the shard's own: runs fn(arg) on the shard and returns when it is over. */
+void shard_call(struct shard *s, void (*fn)(void *arg), void *arg);
+
+/* True on the shard's own thread; for assertions. */
+bool shard_here(const struct shard *s);
+
+/* A timer of the shard's thread; the owner embeds it.  One shot; set again from fn to repeat. */
+struct shard_timer {
+    void (*fn)(struct shard_timer *t);
+    int64_t due_ns; /* clock_mono_ns(); 0 = not set */
+    struct shard_timer *next;
+};
+void shard_timer_set(struct shard *s, struct shard_timer *t, int64_t due_ns);
+void shard_timer_cancel(struct shard *s, struct shard_timer *t); /* idempotent */
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nbd service - listens, and joins sockets, NBD sessions and exports.  The only file of nbd/ that sees
+ * sockets. */
+#ifndef GRIDBOX_NBD_SERVICE_H
+#define GRIDBOX_NBD_SERVICE_H
+
+#include <stdint.h>
+
+#include "server/base/err.h"
+
+struct export_table;
+struct nbd_service;
+struct shard;
+
+struct nbd_limits {
+    unsigned connections;         /* 0 = 4,096; more are refused at once */
+    unsigned handshaking;         /* 0 = 256; when full the oldest one that has not named an export goes */
+    unsigned handshake_seconds;   /* 0 = 10; a peer that is not through by then is dropped */
+};
+
+/* control: listens on `address` ("10.0.0.1:10809", "[::1]:10809") and serves.  -EADDRINUSE … with a
+ * message that names the address.  May be called for several addresses. */
+int nbd_service_start(struct shard *shard, struct export_table *exports,
+                      const struct nbd_limits *limits, struct nbd_service **ret, struct err *e);
+int nbd_service_listen(struct nbd_service *n, const char *address, struct err *e);
+
+/* control: stops listening, cuts every connection and waits for their running requests. */
+void nbd_service_stop(struct nbd_service *n);
+
+#endif
