@@ -29,8 +29,8 @@ int child_start(const struct child_spec *spec, struct child **ret, struct err *e
 /* Readable when the child has ended; -1 while it is not running. Borrowed. */
 int child_pidfd(const struct child *c);
 
-/* Reaps a child that has ended, logs why, and starts it again when its delay (1 s, doubling to 30 s,
- * back to 1 s after a minute of life) is over. */
+/* Reaps a child that has ended, logs why, and starts it again when its delay (1 s, doubling to 30
+ * s, back to 1 s after a minute of life) is over. */
 void child_tick(struct child *c);
 
 bool child_running(const struct child *c);

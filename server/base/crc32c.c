@@ -14,8 +14,9 @@
 uint32_t crc32c_table(uint32_t crc, const void *bytes, size_t length)
 {
     static const uint32_t nibble[16] = {
-        NIBBLE(0), NIBBLE(1), NIBBLE(2),  NIBBLE(3),  NIBBLE(4),  NIBBLE(5),  NIBBLE(6),  NIBBLE(7),
-        NIBBLE(8), NIBBLE(9), NIBBLE(10), NIBBLE(11), NIBBLE(12), NIBBLE(13), NIBBLE(14), NIBBLE(15),
+        NIBBLE(0),  NIBBLE(1),  NIBBLE(2),  NIBBLE(3),  NIBBLE(4),  NIBBLE(5),
+        NIBBLE(6),  NIBBLE(7),  NIBBLE(8),  NIBBLE(9),  NIBBLE(10), NIBBLE(11),
+        NIBBLE(12), NIBBLE(13), NIBBLE(14), NIBBLE(15),
     };
     const uint8_t *p = bytes;
 
@@ -30,7 +31,7 @@ uint32_t crc32c_table(uint32_t crc, const void *bytes, size_t length)
 
 #ifdef __x86_64__
 __attribute__((target("sse4.2"))) static uint32_t crc32c_sse42(uint32_t crc, const uint8_t *p,
-                                                                size_t length)
+                                                               size_t length)
 {
     uint64_t state = ~crc;
 

@@ -28,8 +28,8 @@ void log_line(enum log_level level, const char *fmt, ...)
 
     int saved = errno;
     char line[1000];
-    int head = snprintf(line, sizeof line, "%s%s ", getenv("JOURNAL_STREAM") ? priorities[level] : "",
-                        names[level]);
+    int head = snprintf(line, sizeof line, "%s%s ",
+                        getenv("JOURNAL_STREAM") ? priorities[level] : "", names[level]);
     va_list ap;
     va_start(ap, fmt);
     int body = vsnprintf(line + head, sizeof line - (size_t)head - 1, fmt, ap);

@@ -32,9 +32,9 @@ enum blk_flag {
 };
 
 enum blk_extent_state { /* the bits of NBD's base:allocation */
-    BLK_EXT_DATA = 0,
-    BLK_EXT_HOLE = 1,
-    BLK_EXT_ZERO = 2,
+                        BLK_EXT_DATA = 0,
+                        BLK_EXT_HOLE = 1,
+                        BLK_EXT_ZERO = 2,
 };
 
 struct blk_extent {
@@ -80,8 +80,8 @@ struct blkdev {
     bool read_only;
 };
 
-/* Checks the range (an offence gives -EINVAL, and -EPERM for a mutator of a read-only device, without
- * troubling the device), then hands the request over. */
+/* Checks the range (an offence gives -EINVAL, and -EPERM for a mutator of a read-only device,
+ * without troubling the device), then hands the request over. */
 void blk_submit(struct blkdev *d, struct blk_req *r);
 
 static inline bool blk_op_mutates(enum blk_op op)

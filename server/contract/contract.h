@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* contract - what server and agent say to each other: registration, spec (down), report (up).
  *
- * JSON on the wire, plain structs here; both directions check every length and range, so neither side
- * trusts the other.  Unknown keys are ignored (a newer peer may send more); a missing or wrong one is
- * refused with its name.  No HTTP, no libxl, no storage in here.
- * Ownership: *_parse fills a caller's struct whose arrays are heap memory; *_done frees them (idempotent). */
+ * JSON on the wire, plain structs here; both directions check every length and range, so neither
+ * side trusts the other.  Unknown keys are ignored (a newer peer may send more); a missing or wrong
+ * one is refused with its name.  No HTTP, no libxl, no storage in here. Ownership: *_parse fills a
+ * caller's struct whose arrays are heap memory; *_done frees them (idempotent). */
 #ifndef GRIDBOX_CONTRACT_CONTRACT_H
 #define GRIDBOX_CONTRACT_CONTRACT_H
 
@@ -19,10 +19,11 @@
 #define CONTRACT_DOMAINS_MAX 64u          /* per host */
 #define CONTRACT_DISKS_MAX   4u           /* per domain */
 #define CONTRACT_MACS_MAX    16u
-#define CONTRACT_MAC_SIZE    18u          /* "52:54:00:12:34:56", lower case */
-#define CONTRACT_UUID_SIZE   37u          /* lower case, with dashes */
+#define CONTRACT_MAC_SIZE    18u /* "52:54:00:12:34:56", lower case */
+#define CONTRACT_UUID_SIZE   37u /* lower case, with dashes */
 
-/* ---- a PC registers: POST /v1/agent/register ---------------------------------------------------- */
+/* ---- a PC registers: POST /v1/agent/register ----------------------------------------------------
+ */
 struct contract_register {
     char macs[CONTRACT_MACS_MAX][CONTRACT_MAC_SIZE];
     unsigned mac_count;            /* >= 1; [0] is the card that it was booted from */
@@ -35,18 +36,19 @@ struct contract_register {
 };
 
 struct contract_registered {
-    char session[65];    /* hex; the agent's bearer token from now on */
+    char session[65]; /* hex; the agent's bearer token from now on */
     char host[NAME_SIZE];
-    bool approved;       /* false: poll the spec; it comes when somebody approves */
+    bool approved; /* false: poll the spec; it comes when somebody approves */
 };
 
-/* ---- desired state: GET /v1/agent/spec?revision=N&wait=SECONDS ----------------------------------- */
+/* ---- desired state: GET /v1/agent/spec?revision=N&wait=SECONDS
+ * ----------------------------------- */
 struct contract_disk {
     char volume[NAME_SIZE];
-    char vdev[8];            /* "xvda" */
-    char address[64];        /* numeric, of the NBD server */
+    char vdev[8];     /* "xvda" */
+    char address[64]; /* numeric, of the NBD server */
     uint16_t port;
-    char export_name[128];   /* "VOLUME.TOKEN": a secret */
+    char export_name[128]; /* "VOLUME.TOKEN": a secret */
     uint64_t size_bytes;
     uint64_t generation, epoch;
 };
@@ -57,10 +59,10 @@ struct contract_domain {
     uint32_t memory_mib; /* 32..1048576 */
     uint32_t vcpus;      /* 1..128 */
     char mac[CONTRACT_MAC_SIZE];
-    bool running;        /* desired: running, or cleanly stopped */
+    bool running;          /* desired: running, or cleanly stopped */
     uint32_t stop_seconds; /* time for a clean shutdown before it is destroyed */
-    /* A different value (epoch or generation moved, definition changed) means: what runs now must be
-     * destroyed, its disks detached, and the domain started anew. */
+    /* A different value (epoch or generation moved, definition changed) means: what runs now must
+     * be destroyed, its disks detached, and the domain started anew. */
     uint64_t incarnation;
     struct contract_disk disks[CONTRACT_DISKS_MAX];
     unsigned disk_count;
@@ -73,14 +75,15 @@ struct contract_spec {
     unsigned domain_count;
 };
 
-/* ---- actual state: POST /v1/agent/report --------------------------------------------------------- */
+/* ---- actual state: POST /v1/agent/report
+ * --------------------------------------------------------- */
 enum contract_state {
     CONTRACT_STOPPED,   /* no domain, no device */
     CONTRACT_ATTACHING, /* its volumes are being attached */
     CONTRACT_CREATING,  /* libxl is building it */
     CONTRACT_RUNNING,
-    CONTRACT_STOPPING,  /* clean shutdown under way */
-    CONTRACT_FAILED,    /* detail says why and what is tried next */
+    CONTRACT_STOPPING, /* clean shutdown under way */
+    CONTRACT_FAILED,   /* detail says why and what is tried next */
     CONTRACT_STATE_COUNT
 };
 
@@ -106,7 +109,8 @@ int contract_register_parse(const char *json, size_t length, struct contract_reg
 int contract_registered_parse(const char *json, size_t length, struct contract_registered *ret,
                               struct err *e);
 int contract_spec_parse(const char *json, size_t length, struct contract_spec *ret, struct err *e);
-int contract_report_parse(const char *json, size_t length, struct contract_report *ret, struct err *e);
+int contract_report_parse(const char *json, size_t length, struct contract_report *ret,
+                          struct err *e);
 
 /* Struct to text: heap memory, the caller frees; NULL when out of memory. */
 char *contract_register_text(const struct contract_register *r);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* export - attachments: which token opens which device, for how long, and who is cut off.
  *
- * An attachment is the right to open one export.  No attachment, no bytes.  The table belongs to one
- * shard; the control thread changes it by the calls marked "control", which wait for the shard.
+ * An attachment is the right to open one export.  No attachment, no bytes.  The table belongs to
+ * one shard; the control thread changes it by the calls marked "control", which wait for the shard.
  * Writable exports have one connection at a time: a new one ends the old one first
  * (socket shut, queued requests dropped, running ones awaited) before it is told that it is in. */
 #ifndef GRIDBOX_EXPORT_EXPORT_H
@@ -36,13 +36,14 @@ int export_table_new(struct shard *shard, struct store *store, struct export_tab
 /* control; cuts all connections, closes all devices (commits), frees.  NULL is legal. */
 void export_table_free(struct export_table *t);
 
-/* control: from now on the token opens the export.  For a volume it replaces a present grant: that is
- * fenced first (connection cut, running requests awaited).  -EEXIST: the token is taken. */
+/* control: from now on the token opens the export.  For a volume it replaces a present grant: that
+ * is fenced first (connection cut, running requests awaited).  -EEXIST: the token is taken. */
 int export_grant(struct export_table *t, const struct export_grant *g, struct err *e);
 
-/* control: the grant of this volume (or all grants of this image) ends: connections are cut and drained,
- * the device is closed (committed, marked clean).  why is what a later GO with the old token is told, for
- * example "the volume was reset: epoch 4 is over"; at most 200 bytes.  Nothing there is fine. */
+/* control: the grant of this volume (or all grants of this image) ends: connections are cut and
+ * drained, the device is closed (committed, marked clean).  why is what a later GO with the old
+ * token is told, for example "the volume was reset: epoch 4 is over"; at most 200 bytes.  Nothing
+ * there is fine. */
 void export_revoke(struct export_table *t, const char *name, const char *why);
 
 struct export_info {
@@ -53,20 +54,22 @@ struct export_info {
 /* control: what is known of a volume's grant. */
 void export_query(struct export_table *t, const char *name, struct export_info *ret);
 
-/* ---- on the shard, for protocol services ------------------------------------------------------- */
+/* ---- on the shard, for protocol services -------------------------------------------------------
+ */
 struct export_session; /* one open connection to one export */
 
 struct export_peer {
     /* Cut: shut the socket down, drop what is unread and queued, submit nothing more; when the last
-     * running request is done, call export_closed().  On the shard; may call export_closed() at once. */
+     * running request is done, call export_closed().  On the shard; may call export_closed() at
+     * once. */
     void (*cut)(struct export_peer *p);
 };
 
-/* Looks the name up and opens the device.  ready() is called once, on the shard, perhaps before this
- * returns: with a session and device, or with NULL and a refusal in words.
- *   -ENOENT  no such export, or a wrong token: "no such export" (never which of the two)
- *   -ESTALE  the attachment is over: in words why
- * An existing connection of a writable export is cut and drained before ready(). */
+/* Looks the name up and opens the device.  ready() is called once, on the shard, perhaps before
+ * this returns: with a session and device, or with NULL and a refusal in words. -ENOENT  no such
+ * export, or a wrong token: "no such export" (never which of the two) -ESTALE  the attachment is
+ * over: in words why An existing connection of a writable export is cut and drained before ready().
+ */
 typedef void (*export_ready_fn)(struct export_peer *p, struct export_session *session,
                                 struct blkdev *device, int error, const char *why);
 void export_open(struct export_table *t, const char *export_name, struct export_peer *p,

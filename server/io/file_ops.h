@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* file_ops - every file operation that durability depends on, behind one table, so that a test can
- * make any of them fail, be slow or be lost (power cut).  The store calls nothing else on its files.
- * All return 0 (or a count) or -errno; EINTR is retried inside. */
+ * make any of them fail, be slow or be lost (power cut).  The store calls nothing else on its
+ * files. All return 0 (or a count) or -errno; EINTR is retried inside. */
 #ifndef GRIDBOX_IO_FILE_OPS_H
 #define GRIDBOX_IO_FILE_OPS_H
 
@@ -10,21 +10,22 @@
 #include <sys/types.h>
 
 struct file_ops {
-    int (*open_at)(void *ctx, int dir_fd, const char *name, int flags, mode_t mode); /* + O_CLOEXEC */
+    int (*open_at)(void *ctx, int dir_fd, const char *name, int flags,
+                   mode_t mode); /* + O_CLOEXEC */
     void (*close)(void *ctx, int fd);
     ssize_t (*read_at)(void *ctx, int fd, void *buf, size_t length, uint64_t offset);
     /* As read_at, from the page cache alone: -EAGAIN when it would block, short when only the first
      * part is cached, -EOPNOTSUPP where the file system cannot tell. */
     ssize_t (*read_cached)(void *ctx, int fd, void *buf, size_t length, uint64_t offset);
     ssize_t (*write_at)(void *ctx, int fd, const void *buf, size_t length, uint64_t offset);
-    int (*sync_data)(void *ctx, int fd);                                /* fdatasync */
-    int (*sync_dir)(void *ctx, int dir_fd);                             /* fsync of a directory */
-    int (*punch)(void *ctx, int fd, uint64_t offset, uint64_t length);  /* keeps the size */
+    int (*sync_data)(void *ctx, int fd);                               /* fdatasync */
+    int (*sync_dir)(void *ctx, int dir_fd);                            /* fsync of a directory */
+    int (*punch)(void *ctx, int fd, uint64_t offset, uint64_t length); /* keeps the size */
     int (*truncate)(void *ctx, int fd, uint64_t size);
     int (*rename_at)(void *ctx, int dir_fd, const char *from, const char *to);
     int (*unlink_at)(void *ctx, int dir_fd, const char *name);
-    int (*lock)(void *ctx, int fd, int operation);                      /* flock */
-    void *ctx; /* given to each of them */
+    int (*lock)(void *ctx, int fd, int operation); /* flock */
+    void *ctx;                                     /* given to each of them */
 };
 
 /* The kernel's. */

@@ -26,7 +26,8 @@ int pool_start(const char *name, unsigned threads, struct pool **ret, struct err
  * `home`, which must outlive them.  NULL is legal. */
 void pool_stop(struct pool *p);
 
-/* Any thread.  Jobs start in the order of submission; with one thread they also run in that order. */
+/* Any thread.  Jobs start in the order of submission; with one thread they also run in that order.
+ */
 void pool_submit(struct pool *p, struct pool_job *j);
 
 #endif

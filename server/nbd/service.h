@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nbd service - listens, and joins sockets, NBD sessions and exports.  The only file of nbd/ that sees
- * sockets. */
+/* nbd service - listens, and joins sockets, NBD sessions and exports.  The only file of nbd/ that
+ * sees sockets. */
 #ifndef GRIDBOX_NBD_SERVICE_H
 #define GRIDBOX_NBD_SERVICE_H
 
@@ -13,9 +13,9 @@ struct nbd_service;
 struct shard;
 
 struct nbd_limits {
-    unsigned connections;         /* 0 = 4,096; more are refused at once */
-    unsigned handshaking;         /* 0 = 256; when full the oldest one that has not named an export goes */
-    unsigned handshake_seconds;   /* 0 = 10; a peer that is not through by then is dropped */
+    unsigned connections; /* 0 = 4,096; more are refused at once */
+    unsigned handshaking; /* 0 = 256; when full the oldest one that has not named an export goes */
+    unsigned handshake_seconds; /* 0 = 10; a peer that is not through by then is dropped */
 };
 
 /* control: listens on `address` ("10.0.0.1:10809", "[::1]:10809") and serves.  -EADDRINUSE … with a

@@ -35,9 +35,9 @@ struct store_options {
     struct pool *slow_pool;     /* syncs, punches, files to be made */
 };
 
-/* Opens or makes the store: takes DIR/lock (waits up to 2 s; then -EBUSY "… is in use by gridboxd pid
- * N"), refuses NFS and a newer format (-ENOTSUP), replays the map journal into whole new map files.
- * -EIO … when a file contradicts itself. */
+/* Opens or makes the store: takes DIR/lock (waits up to 2 s; then -EBUSY "… is in use by gridboxd
+ * pid N"), refuses NFS and a newer format (-ENOTSUP), replays the map journal into whole new map
+ * files. -EIO … when a file contradicts itself. */
 int store_open(const struct store_options *o, struct store **ret, struct err *e);
 
 /* All devices must be closed.  Marks nothing: vol_close has done that.  NULL is legal. */
@@ -52,9 +52,9 @@ struct store_space {
 };
 int store_space(const struct store *s, struct store_space *ret, struct err *e);
 
-/* After store_open: calls open_found for each top layer whose last mark is "open": power was lost while
- * it was written.  The caller raises the epochs of their volumes in one catalog transaction, then calls
- * vol_open with the new epochs. */
+/* After store_open: calls open_found for each top layer whose last mark is "open": power was lost
+ * while it was written.  The caller raises the epochs of their volumes in one catalog transaction,
+ * then calls vol_open with the new epochs. */
 int store_recover(struct store *s, int (*open_found)(void *ctx, struct layer_id id), void *ctx,
                   struct err *e);
 
@@ -64,8 +64,8 @@ int store_sweep(struct store *s, bool (*keep)(void *ctx, struct layer_id id), vo
                 struct err *e);
 
 /* ---- image layers -------------------------------------------------------------------------------
- * An import writes an image layer once, front to back or in any order, and seals it.  One job thread
- * per writer. */
+ * An import writes an image layer once, front to back or in any order, and seals it.  One job
+ * thread per writer. */
 struct layer_writer;
 int layer_create(struct store *s, uint64_t size_bytes, struct layer_writer **ret, struct err *e);
 struct layer_id layer_writer_id(const struct layer_writer *w);
@@ -88,19 +88,21 @@ int layer_remove(struct store *s, struct layer_id id, struct err *e);
 /* Bytes of data that the layer holds (whole blocks). */
 int layer_usage(struct store *s, struct layer_id id, uint64_t *ret_data_bytes, struct err *e);
 
-/* ---- devices ----------------------------------------------------------------------------------- */
+/* ---- devices -----------------------------------------------------------------------------------
+ */
 
-/* A read-only device of a sealed layer.  Closed by blk_image_close on the shard when nothing runs. */
+/* A read-only device of a sealed layer.  Closed by blk_image_close on the shard when nothing runs.
+ */
 int image_open(struct store *s, struct layer_id id, uint64_t size_bytes, struct blkdev **ret,
                struct err *e);
 void image_close(struct blkdev *d);
 
 struct volume;
 struct volume_spec {
-    char name[64];           /* for log lines */
-    struct layer_id top;     /* may have no files yet */
-    struct layer_id below;   /* the sealed layer it was made from */
-    uint64_t size_bytes;     /* multiple of 512; >= that of the layer below */
+    char name[64];              /* for log lines */
+    struct layer_id top;        /* may have no files yet */
+    struct layer_id below;      /* the sealed layer it was made from */
+    uint64_t size_bytes;        /* multiple of 512; >= that of the layer below */
     uint64_t generation, epoch; /* written to the layer's header with the next map file */
 };
 
