@@ -63,7 +63,7 @@ struct contract_domain {
     uint32_t stop_seconds; /* time for a clean shutdown before it is destroyed */
     /* A different value (epoch or generation moved, definition changed) means: what runs now must
      * be destroyed, its disks detached, and the domain started anew. */
-    uint64_t incarnation;
+    uint64_t incarnation; /* 1..INT64_MAX */
     struct contract_disk disks[CONTRACT_DISKS_MAX];
     unsigned disk_count;
 };
@@ -112,7 +112,8 @@ int contract_spec_parse(const char *json, size_t length, struct contract_spec *r
 int contract_report_parse(const char *json, size_t length, struct contract_report *ret,
                           struct err *e);
 
-/* Struct to text: heap memory, the caller frees; NULL when out of memory. */
+/* Struct to text: heap memory, the caller frees; NULL when out of memory, or when a 64-bit number
+ * is above INT64_MAX (no JSON integer).  Bytes of a text that are no UTF-8 become '?'. */
 char *contract_register_text(const struct contract_register *r);
 char *contract_registered_text(const struct contract_registered *r);
 char *contract_spec_text(const struct contract_spec *s);
