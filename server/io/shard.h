@@ -37,7 +37,18 @@ void shard_call(struct shard *s, void (*fn)(void *arg), void *arg);
 /* True on the shard's own thread; for assertions. */
 bool shard_here(const struct shard *s);
 
-/* A timer of the shard's thread; the owner embeds it.  One shot; set again from fn to repeat. */
+/* Work for the end of the present batch: fn runs once, on the shard, after everything that has
+ * already arrived was handled.  This is how answers that are ready together leave together.
+ * Deferring a task that is already queued does nothing.  On the shard. */
+struct shard_task {
+    void (*fn)(struct shard_task *t);
+    struct shard_task *next; /* the shard's own while queued */
+    bool queued;
+};
+void shard_defer(struct shard *s, struct shard_task *t);
+
+/* A timer of the shard's thread; the owner embeds it.  One shot; set again from fn to repeat.
+ * They lie in a sorted list: meant for a few long ones, not for one per request. */
 struct shard_timer {
     void (*fn)(struct shard_timer *t);
     int64_t due_ns; /* clock_mono_ns(); 0 = not set */
