@@ -25,7 +25,9 @@ struct file_ops {
     int (*rename_at)(void *ctx, int dir_fd, const char *from, const char *to);
     int (*unlink_at)(void *ctx, int dir_fd, const char *name);
     int (*lock)(void *ctx, int fd, int operation); /* flock */
-    void *ctx;                                     /* given to each of them */
+    int (*size)(void *ctx, int fd, uint64_t *ret_bytes);
+    int (*will_read)(void *ctx, int fd, uint64_t offset, uint64_t length); /* a hint; may block */
+    void *ctx; /* given to each of them */
 };
 
 /* The kernel's. */
