@@ -71,18 +71,20 @@ real_path() { # PATH
 
 # What GRUB for Xen needs: a whole-disk ext4, a configuration for xvda, and the files that it names.
 holds_bootable() {
-    local file
+    local command file
     holds "the file system is whole" e2fsck -fn "$image"
     holds "the disk is the file system, to its last block" disk_is_filesystem
     holds "GRUB's configuration takes the disk at xvda" grep -q '^ *set root=(xen/xvda)$' <(file_text /boot/grub/grub.cfg)
-    while read -r file; do
+    for command in linux initrd; do
+        file=$(grub_file $command)
         holds "$file, which GRUB's configuration names, is there" is_regular "$file"
-    done < <(file_text /boot/grub/grub.cfg | awk '$1 == "linux" || $1 == "initrd" { print $2 }' | sort -u)
-    holds "GRUB's configuration names a kernel and an initramfs" grub_names_both
+    done
 }
 
-grub_names_both() { [[ -n $(grub_file linux) && -n $(grub_file initrd) ]]; }
-grub_file() { file_text /boot/grub/grub.cfg | awk -v word="$1" '$1 == word { print $2; exit }'; }
+# The file that the first entry names after COMMAND.
+grub_file() { # COMMAND
+    file_text /boot/grub/grub.cfg | awk -v word="$1" '$1 == word { print $2; exit }'
+}
 
 disk_is_filesystem() {
     local blocks
@@ -95,12 +97,13 @@ disk_is_filesystem() {
 start_emulator() { # DISK KERNEL_COMMAND_LINE
     in_image "dump $(real_path "$(grub_file linux)") $work/vmlinuz"
     in_image "dump $(real_path "$(grub_file initrd)") $work/initrd"
-    rm -f "$work/console.in" "$work/console.out"
-    mkfifo "$work/console.in" "$work/console.out"
-    exec {console_in}<>"$work/console.in" {console_out}<>"$work/console.out"
+    rm -f "$work"/{console,monitor}.{in,out}
+    mkfifo "$work"/{console,monitor}.{in,out}
+    exec {console_in}<>"$work/console.in" {console_out}<>"$work/console.out" {monitor_in}<>"$work/monitor.in"
     : >"$work/console.log"
     setpriv --pdeathsig KILL qemu-system-x86_64 -machine q35,graphics=off -accel tcg -cpu qemu64 -m 512 -nodefaults \
         -no-user-config -display none -no-reboot -chardev "pipe,id=console,path=$work/console" -serial chardev:console \
+        -chardev "pipe,id=monitor,path=$work/monitor" -mon chardev=monitor,mode=readline \
         -drive "file=$1,format=raw,if=virtio,cache=unsafe" -nic user,model=virtio-net-pci,restrict=on \
         -kernel "$work/vmlinuz" -initrd "$work/initrd" -append "console=ttyS0,115200 $2" &
     emulator=$!
@@ -133,6 +136,7 @@ expect() { # PATTERN SECONDS
     return 1
 }
 
+press_power_button() { echo system_powerdown >&"$monitor_in"; }
 type_line() { printf '%s\n' "$1" >&"$console_in"; }
 
 # Waits until the machine has switched itself off.
