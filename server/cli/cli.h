@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cli - what the commands share: the server, the form of the output, lists, one failure of many. */
+#ifndef GRIDBOX_CLI_CLI_H
+#define GRIDBOX_CLI_CLI_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "server/base/err.h"
+#include "server/cli/args.h"
+#include "server/cli/client.h"
+#include "server/cli/interrupt.h"
+#include "server/cli/table.h"
+
+struct cli {
+    struct client *client;
+    struct interrupt interrupt; /* not begun, unless a command begins it */
+    bool json;
+    bool failed; /* something was complained about: exit 1 in the end */
+    FILE *out;
+};
+
+/* "gridbox: MESSAGE" on standard error. */
+void cli_complain(struct cli *c, const struct err *e);
+
+/* The answer as it came, and a line end; nothing if it was empty. */
+void cli_print_json(struct cli *c, const struct client_reply *r);
+
+/* Adds the cells of one member of a list to the table. */
+typedef void cli_row_fn(struct table *t, const json_t *item);
+
+/* GET path, then its JSON or a table of the array `key` in it. */
+int cli_list(struct cli *c, const char *path, const char *key, const char *headings,
+             cli_row_fn *row, struct err *e);
+
+/* "key  value" with aligned values, for the show commands. */
+void cli_field(struct cli *c, const char *key, const char *value);
+
+/* METHOD PREFIX/NAME/SUFFIX for each operand, in order.  One that fails does not keep the rest from
+ * being done: with several, each failure is complained about as it comes. */
+int cli_each(struct cli *c, const struct cli_args *a, const char *method, const char *prefix,
+             const char *suffix, struct err *e);
+
+/* Fails with -EINVAL unless a word is UTF-8, as JSON is; checks the operands and option values. */
+int cli_check_words(const struct cli_args *a, struct err *e);
+
+#endif
