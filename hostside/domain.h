@@ -83,5 +83,7 @@ int domain_sim_new(const char *dir, struct domain_driver **ret, struct err *e);
 
 /* For rehearsals: the guest of a simulated domain ends by itself.  -ENOENT: no such domain. */
 int domain_sim_end(struct domain_driver *d, const char *uuid, enum domain_end end);
+/* For rehearsals: guests do not hear when they are asked to shut down (else they do so at once). */
+void domain_sim_set_stubborn(struct domain_driver *d, bool stubborn);
 
 #endif
