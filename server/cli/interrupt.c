@@ -6,12 +6,17 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+/* A signal that was ignored when we started stays so (nohup, background jobs of scripts). */
 static void signals(sigset_t *set)
 {
+    static const int wanted[] = { SIGINT, SIGTERM, SIGHUP };
+
     sigemptyset(set);
-    sigaddset(set, SIGINT);
-    sigaddset(set, SIGTERM);
-    sigaddset(set, SIGHUP);
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        struct sigaction now;
+        if (sigaction(wanted[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+            sigaddset(set, wanted[i]);
+    }
 }
 
 void interrupt_begin(struct interrupt *i)
