@@ -108,12 +108,15 @@ static void start_listening(void *arg)
     listener_start(&s->listener, s->shard, s->listener.fd);
 }
 
-static struct server *server_start(void)
+#define ALL ((size_t)1 << 30)
+
+static struct server *server_start(size_t take_max, size_t room)
 {
     struct server *s = calloc(1, sizeof *s);
     struct err e = { 0 };
 
-    s->take_max = 1u << 30;
+    s->take_max = take_max;
+    s->room = room;
     s->got = calloc(1, OUTS * OUT_SIZE);
     s->data = calloc(1, OUT_SIZE);
     sem_init(&s->event, 0, 0);
@@ -207,7 +210,7 @@ static void send_and_end(struct server *s, size_t length)
 
 static void input_arrives_whole_and_in_order(void **state)
 {
-    struct server *s = server_start();
+    struct server *s = server_start(ALL, 0);
 
     (void)state;
     send_and_end(s, 3000000);
@@ -218,10 +221,9 @@ static void input_arrives_whole_and_in_order(void **state)
 
 static void input_that_is_taken_in_small_bites_is_not_lost(void **state)
 {
-    struct server *s = server_start();
+    struct server *s = server_start(777, 0);
 
     (void)state;
-    s->take_max = 777;
     send_and_end(s, 300000);
     expect_pattern(s, 300000);
     close_conn(s);
@@ -230,10 +232,9 @@ static void input_that_is_taken_in_small_bites_is_not_lost(void **state)
 
 static void input_can_be_received_in_place(void **state)
 {
-    struct server *s = server_start();
+    struct server *s = server_start(ALL, 100000);
 
     (void)state;
-    s->room = 100000;
     send_and_end(s, 1000000);
     expect_pattern(s, 1000000);
     assert_int_equal(s->room_used, 1000000);
@@ -243,13 +244,12 @@ static void input_can_be_received_in_place(void **state)
 
 static void an_owner_that_takes_nothing_stops_the_peer(void **state)
 {
-    struct server *s = server_start();
+    struct server *s = server_start(0, 0);
     struct pollfd p = { .events = POLLOUT };
     static uint8_t buf[65536];
     size_t total = 0;
 
     (void)state;
-    s->take_max = 0;
     p.fd = dial(s);
     /* Until nothing moves for half a second: the sockets' own buffers are full. */
     while (poll(&p, 1, 500) == 1 && total < (256u << 20)) {
@@ -257,9 +257,9 @@ static void an_owner_that_takes_nothing_stops_the_peer(void **state)
         total += n > 0 ? (size_t)n : 0;
     }
     assert_true(total < (64u << 20));
-    assert_int_equal(s->got_length, 0);
     close(p.fd);
     close_conn(s);
+    assert_int_equal(s->got_length, 0);
     server_stop(s);
 }
 
@@ -302,7 +302,7 @@ static void read_all(int fd, void *buf, size_t length)
 
 static void output_larger_than_the_socket_arrives_in_order(void **state)
 {
-    struct server *s = server_start();
+    struct server *s = server_start(ALL, 0);
     uint8_t *buf = malloc(OUT_SIZE);
     int fd = dial(s);
 
@@ -326,7 +326,7 @@ static void output_larger_than_the_socket_arrives_in_order(void **state)
 
 static void closing_gives_unsent_output_back(void **state)
 {
-    struct server *s = server_start();
+    struct server *s = server_start(ALL, 0);
     int fd = dial(s);
 
     (void)state;
@@ -354,12 +354,11 @@ static void send_last_word(void *arg)
  * last answer. */
 static void finish_delivers_the_last_answer_over_unread_input(void **state)
 {
-    struct server *s = server_start();
+    struct server *s = server_start(0, 0);
     uint8_t buf[17];
     int fd;
 
     (void)state;
-    s->take_max = 0;
     fd = dial(s);
     write_pattern(fd, 500000);
     shard_call(s->shard, send_last_word, s);
@@ -389,7 +388,7 @@ static void a_bad_address_is_refused_in_words(void **state)
 
 static void a_port_in_use_is_refused_by_name(void **state)
 {
-    struct server *s = server_start();
+    struct server *s = server_start(ALL, 0);
     struct err e = { 0 };
     int fd;
 
