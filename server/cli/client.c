@@ -194,7 +194,7 @@ static int perform(struct client *a, bool breakable, CURLcode *ret)
         if (watch)
             extra.fd = a->interrupt->fd;
         curl_multi_poll(a->multi, watch ? &extra : NULL, watch ? 1 : 0, 1000, NULL);
-        stopped = watch && interrupt_seen(a->interrupt);
+        stopped = watch && interrupt_take(a->interrupt);
     }
     CURLMsg *m = curl_multi_info_read(a->multi, &left);
     *ret = m ? m->data.result : CURLE_ABORTED_BY_CALLBACK;

@@ -44,18 +44,23 @@ const struct cli_address *client_address(const struct client *a);
  *   method, path  "POST", "/v1/volumes"
  *   body          borrowed; NULL = none (a POST then has an empty object)
  *   wait_seconds  how long the server itself may wait before it answers; added to the time limit
- * 0 and *ret for a status of 200 to 299 (the caller calls client_reply_done); otherwise *ret is
- * empty but for its status, and: -EREMOTEIO  the server refuses; e is its `detail` -ENOTCONN nobody
- * answers there -ECANCELED  interrupted -EPROTO     the answer is none of ours;  -ETIMEDOUT, -EIO,
- * -ENOMEM as they say */
+ * 0 and *ret for a status of 200 to 299 (the caller calls client_reply_done).  Otherwise *ret is
+ * empty but for its status, and the code is
+ *
+ *   -EREMOTEIO  the server refuses; e is its `detail`
+ *   -ENOTCONN   nobody answers there
+ *   -ECANCELED  interrupted
+ *   -EPROTO     the answer is none of ours
+ *   -ETIMEDOUT, -EIO, -ENOMEM  as they say
+ */
 int client_call(struct client *a, const char *method, const char *path, const json_t *body,
                 unsigned wait_seconds, struct client_reply *ret, struct err *e);
 
 /* What an upload reports while it goes. */
 typedef void client_progress_fn(void *ctx, uint64_t done, uint64_t total);
 
-/* Sends size_bytes of fd, from where it stands, as the body of a POST.  Codes as of client_call,
- * and -ESTALE  the file became shorter meanwhile */
+/* Sends size_bytes of fd, from where it stands, as the body of a POST.  Codes as of client_call;
+ * also -ESTALE: the file became shorter meanwhile. */
 int client_upload(struct client *a, const char *path, int fd, uint64_t size_bytes,
                   client_progress_fn *progress, void *ctx, struct client_reply *ret, struct err *e);
 

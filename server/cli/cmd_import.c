@@ -149,7 +149,7 @@ static int job_follow(struct import *im, const char *id, struct client_reply *re
 {
     int64_t after = 0;
 
-    while (!interrupt_seen(&im->c->interrupt)) {
+    while (!interrupt_take(&im->c->interrupt)) {
         struct client_reply r = { 0 };
         int rc = job_get(im, id, after, POLL_SECONDS, &r, e);
         if (rc < 0)
@@ -165,7 +165,8 @@ static int job_follow(struct import *im, const char *id, struct client_reply *re
     return -ECANCELED;
 }
 
-/* Tells the server to stop, and waits until nothing of the import is left there. */
+/* Tells the server to stop, and waits until nothing of the import is left there; another Ctrl-C
+ * ends the waiting. */
 static int job_cancel(struct import *im, const char *id, struct client_reply *ret, struct err *e)
 {
     AUTO(client_reply_done) struct client_reply r = { 0 };
@@ -180,6 +181,8 @@ static int job_cancel(struct import *im, const char *id, struct client_reply *re
     while (clock_mono_ns() < deadline) {
         client_reply_done(&r);
         rc = job_get(im, id, after, 1, &r, e);
+        if (rc == -ECANCELED)
+            break;
         if (rc < 0)
             return rc;
         if (!job_running(&r)) {

@@ -6,6 +6,10 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "server/base/clock.h"
+
+#define ONE_ACT_NS (500 * NS_PER_MS)
+
 /* A signal that was ignored when we started stays so (nohup, background jobs of scripts). */
 static void signals(sigset_t *set)
 {
@@ -29,15 +33,19 @@ void interrupt_begin(struct interrupt *i)
         sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
-bool interrupt_seen(struct interrupt *i)
+bool interrupt_take(struct interrupt *i)
 {
     struct signalfd_siginfo info;
+    bool counts = false;
 
-    if (i->fd >= 0 && read(i->fd, &info, sizeof info) == sizeof info) {
-        i->seen = true;
-        interrupt_end(i);
+    while (i->fd >= 0 && read(i->fd, &info, sizeof info) == sizeof info) {
+        int64_t now = clock_mono_ns();
+        if (i->last_ns && now - i->last_ns < ONE_ACT_NS)
+            continue;
+        i->last_ns = now;
+        counts = true;
     }
-    return i->seen;
+    return counts;
 }
 
 void interrupt_end(struct interrupt *i)
