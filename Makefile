@@ -19,7 +19,7 @@ host_src := $(filter-out %/main.c hostside/domain_libxl%.c,$(wildcard hostside/*
 xen_src := $(wildcard hostside/domain_libxl*.c)
 unit_src := $(wildcard tests/unit/*/*_test.c)
 fuzz_src := $(wildcard tests/fuzz/*_fuzz.c)
-headers := $(wildcard server/*/*.h server/*/*/*.h hostside/*.h tests/unit/*.h)
+headers := $(wildcard server/*/*.h server/*/*/*.h hostside/*.h tests/unit/*.h tests/unit/*/*.h)
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 unit_bin := $(patsubst tests/unit/%_test.c,$(B)/unit/%_test,$(unit_src))
@@ -97,9 +97,12 @@ build/images/%.raw: images/%/build
 	nice images/$*/build $@
 
 # ---- tests --------------------------------------------------------------------------------------
-$(B)/unit/%_test: $(B)/obj/tests/unit/%_test.o $(server_a) $(host_a)
+# What the tests of one folder share (fakes) lies beside them, in files that do not end in _test.c.
+unit_help = $(call obj,$(filter-out %_test.c,$(wildcard tests/unit/$(1)*.c)))
+.SECONDEXPANSION:
+$(B)/unit/%_test: $(B)/obj/tests/unit/%_test.o $$(call unit_help,$$(dir $$*)) $(server_a) $(host_a)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(server_a) $(host_a) -Wl,--end-group \
+	$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(server_a) $(host_a) -Wl,--end-group \
 		$(SERVER_LIBS) $(UNIT_LIBS) -lcmocka
 
 .PHONY: unit unit-bins

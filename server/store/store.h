@@ -3,8 +3,9 @@
  *
  * The store knows layers by id; which image, volume or name a layer belongs to is the catalog's
  * business, and the caller brings it along.  What is on disk: store/layer_disk.h.
- * Threads: store_open, store_recover, store_close, layer_* on one control thread at a time (they
- * block); a volume's or image's device only on the shard that it was opened for. */
+ * Threads: store_open, store_recover(ed), store_sweep and store_close on the control thread;
+ * layer_*, image_open and volume_open on any thread but the shard's, also at once (they block); a
+ * volume's or image's device, image_close and volume_close only on the shard. */
 #ifndef GRIDBOX_STORE_STORE_H
 #define GRIDBOX_STORE_STORE_H
 
@@ -40,7 +41,8 @@ struct store_options {
  * files. -EIO … when a file contradicts itself. */
 int store_open(const struct store_options *o, struct store **ret, struct err *e);
 
-/* All devices must be closed.  Marks nothing: vol_close has done that.  NULL is legal. */
+/* All devices must be closed; shard and pools must still run (jobs of the store itself are waited
+ * for).  Marks nothing: volume_close has done that.  NULL is legal. */
 void store_close(struct store *s);
 
 /* "power": flushed writes survive a power cut; "process": the file system underneath (tmpfs,
@@ -57,6 +59,10 @@ int store_space(const struct store *s, struct store_space *ret, struct err *e);
  * then calls vol_open with the new epochs. */
 int store_recover(struct store *s, int (*open_found)(void *ctx, struct layer_id id), void *ctx,
                   struct err *e);
+
+/* After that transaction: marks these layers clean, durably, so that the next start does not raise
+ * the epochs again.  Before the first volume_open. */
+int store_recovered(struct store *s, struct err *e);
 
 /* Layers that the caller (the catalog) does not know: empty ones are deleted, others moved to
  * lost+found/ and logged.  keep() says whether an id is known. */
@@ -91,7 +97,7 @@ int layer_usage(struct store *s, struct layer_id id, uint64_t *ret_data_bytes, s
 /* ---- devices -----------------------------------------------------------------------------------
  */
 
-/* A read-only device of a sealed layer.  Closed by blk_image_close on the shard when nothing runs.
+/* A read-only device of a sealed layer.  Closed by image_close on the shard when nothing runs.
  */
 int image_open(struct store *s, struct layer_id id, uint64_t size_bytes, struct blkdev **ret,
                struct err *e);
@@ -115,7 +121,8 @@ int volume_open(struct store *s, const struct volume_spec *spec, volume_failed_f
 struct blkdev *volume_device(struct volume *v); /* borrowed */
 
 /* On the shard: no request is accepted any more (-ESHUTDOWN); when the running ones are over, one
- * commit and the clean mark are made; then drained() is called and the volume is gone. */
+ * commit and the clean mark are made; then drained() is called on the shard, perhaps before this
+ * returns, and the volume is gone. */
 void volume_close(struct volume *v, void (*drained)(void *ctx), void *ctx);
 
 #endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* image - a read-only device of a sealed layer.
+ * Owns nothing but its place in the layer's count of users; must never know volumes. */
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "server/block/blkdev.h"
+#include "server/store/chain.h"
+#include "server/store/store_state.h"
+
+struct image {
+    struct blkdev dev;
+    struct store *store;
+    struct chain chain;
+};
+
+static struct image *image_of(struct blkdev *d)
+{
+    return (struct image *)((char *)d - offsetof(struct image, dev));
+}
+
+static void read_done(void *ctx, struct blk_req *r)
+{
+    (void)ctx;
+    r->done(r);
+}
+
+static void image_submit(struct blkdev *d, struct blk_req *r)
+{
+    struct image *i = image_of(d);
+
+    switch (r->op) {
+    case BLK_READ:
+        chain_read(i->store, &i->chain, 0, r, read_done, NULL);
+        break;
+    case BLK_CACHE:
+        chain_cache(i->store, &i->chain, r, read_done, NULL);
+        break;
+    case BLK_STATUS:
+        chain_status(&i->chain, r);
+        r->done(r);
+        break;
+    case BLK_FLUSH:
+        r->done(r);
+        break;
+    case BLK_WRITE:
+    case BLK_TRIM:
+    case BLK_ZERO:
+    case BLK_OP_COUNT:
+        r->error = -EPERM;
+        r->done(r);
+        break;
+    }
+}
+
+int image_open(struct store *s, struct layer_id id, uint64_t size_bytes, struct blkdev **ret,
+               struct err *e)
+{
+    static const struct blk_ops ops = { .submit = image_submit };
+    struct image *i = calloc(1, sizeof *i);
+    char text[9];
+    int rc;
+
+    if (!i)
+        return err_set(e, -ENOMEM, "out of memory");
+    rc = store_layer_get(s, id, &i->chain.layers[0], e);
+    if (rc < 0) {
+        free(i);
+        return rc;
+    }
+    struct layer *l = i->chain.layers[0];
+    if (l->info.size_bytes != size_bytes) {
+        rc = err_set(e, -EIO, "layer %s: it has %llu bytes, not %llu", lay_id_short(id, text),
+                     (unsigned long long)l->info.size_bytes, (unsigned long long)size_bytes);
+        store_layer_put(s, l);
+        free(i);
+        return rc;
+    }
+    i->chain.count = 1;
+    i->store = s;
+    i->dev = (struct blkdev){ .ops = &ops, .size_bytes = size_bytes, .read_only = true };
+    *ret = &i->dev;
+    return 0;
+}
+
+void image_close(struct blkdev *d)
+{
+    struct image *i = image_of(d);
+
+    store_layer_put(i->store, i->chain.layers[0]);
+    free(i);
+}

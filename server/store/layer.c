@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* layer - the two files of one layer. */
+#include "server/store/layer.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+
+#include "server/base/checked.h"
+#include "server/base/clock.h"
+#include "server/base/name.h"
+#include "server/io/file_ops.h"
+
+#define LOCK_WAIT_NS (10 * NS_PER_S)
+
+void lay_file_name(struct layer_id id, const char *suffix, char ret[static LAYER_NAME_BYTES])
+{
+    char hex[LAYER_ID_TEXT];
+
+    hex_encode(id.b, sizeof id.b, hex);
+    int length = snprintf(ret, LAYER_NAME_BYTES, "%s%s", hex, suffix);
+    assert(length > 0 && length < LAYER_NAME_BYTES);
+}
+
+bool lay_id_equal(struct layer_id a, struct layer_id b)
+{
+    return memcmp(a.b, b.b, sizeof a.b) == 0;
+}
+
+const char *lay_id_short(struct layer_id id, char ret[static 9])
+{
+    hex_encode(id.b, 4, ret);
+    return ret;
+}
+
+int lay_write_all(const struct file_ops *ops, int fd, const void *data, size_t length,
+                  uint64_t offset)
+{
+    const char *p = data;
+
+    while (length) {
+        ssize_t put = ops->write_at(ops->ctx, fd, p, length, offset);
+        if (put <= 0)
+            return put < 0 ? (int)put : -EIO;
+        p += put;
+        offset += (uint64_t)put;
+        length -= (size_t)put;
+    }
+    return 0;
+}
+
+int lay_read_all(const struct file_ops *ops, int fd, void *buf, size_t length, uint64_t offset)
+{
+    char *p = buf;
+
+    while (length) {
+        ssize_t got = ops->read_at(ops->ctx, fd, p, length, offset);
+        if (got < 0)
+            return (int)got;
+        if (got == 0) {
+            memset(p, 0, length);
+            return 0;
+        }
+        p += got;
+        offset += (uint64_t)got;
+        length -= (size_t)got;
+    }
+    return 0;
+}
+
+/* ---- map files --------------------------------------------------------------------------------*/
+
+struct map_fd {
+    const struct file_ops *ops;
+    int fd;
+    uint64_t size_bytes;
+};
+
+static int source_read(void *ctx, void *buf, size_t length, uint64_t offset)
+{
+    const struct map_fd *f = ctx;
+
+    if (!range_inside(offset, length, f->size_bytes))
+        return -ENODATA;
+    return lay_read_all(f->ops, f->fd, buf, length, offset);
+}
+
+static int sink_write(void *ctx, const void *buf, size_t length, uint64_t offset)
+{
+    const struct map_fd *f = ctx;
+
+    return lay_write_all(f->ops, f->fd, buf, length, offset);
+}
+
+int lay_read_map(const struct layer_dir *d, struct layer_id id, struct layer_info *ret_info,
+                 struct map *ret_map, struct err *e)
+{
+    const struct file_ops *ops = d->ops;
+    char name[LAYER_NAME_BYTES];
+    struct layer_info info;
+    int rc;
+
+    lay_file_name(id, ".map", name);
+    int fd = ops->open_at(ops->ctx, d->fd, name, O_RDONLY, 0);
+    if (fd < 0)
+        return err_set(e, fd, "layers/%s: %s", name, strerror(-fd));
+
+    struct map_fd file = { .ops = ops, .fd = fd };
+    struct map_source source = { .read = source_read, .ctx = &file };
+    rc = ops->size(ops->ctx, fd, &file.size_bytes);
+    if (rc < 0) {
+        err_set(e, rc, "%s", strerror(-rc));
+    } else {
+        source.size_bytes = file.size_bytes;
+        rc = map_file_read(&source, &info, ret_map, e);
+    }
+    ops->close(ops->ctx, fd);
+    if (rc == 0 && !lay_id_equal(info.id, id)) {
+        if (ret_map)
+            map_done(ret_map);
+        rc = err_set(e, -EIO, "it belongs to another layer");
+    }
+    if (rc < 0)
+        return err_wrap(e, rc, "layers/%s", name);
+    *ret_info = info;
+    return 0;
+}
+
+int lay_write_map(const struct layer_dir *d, const struct layer_info *info, const struct map *map,
+                  bool sync_dir, struct err *e)
+{
+    const struct file_ops *ops = d->ops;
+    char name[LAYER_NAME_BYTES], fresh[LAYER_NAME_BYTES];
+    int rc;
+
+    lay_file_name(info->id, ".map", name);
+    lay_file_name(info->id, ".map.new", fresh);
+    int fd = ops->open_at(ops->ctx, d->fd, fresh, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (fd < 0)
+        return err_set(e, fd, "layers/%s: %s", fresh, strerror(-fd));
+
+    struct map_fd file = { .ops = ops, .fd = fd };
+    rc = map_file_write(&(struct map_sink){ .write = sink_write, .ctx = &file }, info, map, e);
+    if (rc == 0) {
+        rc = ops->sync_data(ops->ctx, fd);
+        if (rc < 0)
+            err_set(e, rc, "sync: %s", strerror(-rc));
+    }
+    ops->close(ops->ctx, fd);
+    if (rc == 0) {
+        rc = ops->rename_at(ops->ctx, d->fd, fresh, name);
+        if (rc < 0)
+            err_set(e, rc, "rename: %s", strerror(-rc));
+    }
+    if (rc < 0) {
+        ops->unlink_at(ops->ctx, d->fd, fresh);
+        return err_wrap(e, rc, "layers/%s", fresh);
+    }
+    if (sync_dir)
+        rc = ops->sync_dir(ops->ctx, d->fd);
+    return rc < 0 ? err_set(e, rc, "sync layers/: %s", strerror(-rc)) : 0;
+}
+
+/* ---- data files -------------------------------------------------------------------------------*/
+
+/* Waits for the lock of a server that is ending, but not for ever. */
+static int lock_wait(const struct file_ops *ops, int fd)
+{
+    int64_t deadline = clock_mono_ns() + LOCK_WAIT_NS;
+    int rc;
+
+    for (;;) {
+        rc = ops->lock(ops->ctx, fd, LOCK_EX | LOCK_NB);
+        if (rc != -EWOULDBLOCK)
+            return rc;
+        if (clock_mono_ns() >= deadline)
+            return -EBUSY;
+        nanosleep(&(struct timespec){ .tv_nsec = 10 * NS_PER_MS }, NULL);
+    }
+}
+
+int lay_open_data(const struct layer_dir *d, struct layer_id id, bool writable, int *ret_fd,
+                  struct err *e)
+{
+    const struct file_ops *ops = d->ops;
+    char name[LAYER_NAME_BYTES];
+
+    lay_file_name(id, ".data", name);
+    int fd = ops->open_at(ops->ctx, d->fd, name, writable ? O_RDWR : O_RDONLY, 0);
+    if (fd < 0)
+        return err_set(e, fd, "layers/%s: %s", name, strerror(-fd));
+    int rc = writable ? lock_wait(ops, fd) : 0;
+    if (rc < 0) {
+        ops->close(ops->ctx, fd);
+        return err_set(e, rc, "layers/%s: lock: %s", name,
+                       rc == -EBUSY ? "another gridboxd still writes to it" : strerror(-rc));
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+/* The data file: locked before it is emptied, for it may be a leftover. */
+static int make_data(const struct layer_dir *d, const char *name, uint64_t size_bytes, int *ret_fd,
+                     struct err *e)
+{
+    const struct file_ops *ops = d->ops;
+    int rc;
+
+    int fd = ops->open_at(ops->ctx, d->fd, name, O_RDWR | O_CREAT, 0600);
+    if (fd < 0)
+        return err_set(e, fd, "layers/%s: %s", name, strerror(-fd));
+    rc = lock_wait(ops, fd);
+    if (rc == 0)
+        rc = ops->truncate(ops->ctx, fd, 0);
+    if (rc == 0)
+        rc = ops->truncate(ops->ctx, fd, round_up(size_bytes, DISK_BLOCK));
+    if (rc == 0)
+        rc = ops->sync_data(ops->ctx, fd);
+    if (rc < 0) {
+        ops->unlink_at(ops->ctx, d->fd, name);
+        ops->close(ops->ctx, fd);
+        return err_set(e, rc, "layers/%s: %s", name, strerror(-rc));
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+int lay_make_files(const struct layer_dir *d, const struct layer_info *info, int *ret_fd,
+                   struct err *e)
+{
+    char name[LAYER_NAME_BYTES];
+    struct map empty;
+    int fd, rc;
+
+    lay_file_name(info->id, ".data", name);
+    rc = make_data(d, name, info->size_bytes, &fd, e);
+    if (rc < 0)
+        return rc;
+
+    /* One sync of the directory makes both names durable; the map's comes last. */
+    map_init(&empty, disk_blocks(info->size_bytes));
+    rc = lay_write_map(d, info, &empty, true, e);
+    map_done(&empty);
+    if (rc < 0) {
+        lay_delete_files(d, info->id, NULL);
+        d->ops->close(d->ops->ctx, fd);
+        return rc;
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+int lay_delete_files(const struct layer_dir *d, struct layer_id id, struct err *e)
+{
+    static const char *const suffixes[] = { ".map", ".data" }; /* without a map it is not there */
+    const struct file_ops *ops = d->ops;
+    int rc;
+
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        char name[LAYER_NAME_BYTES];
+        lay_file_name(id, suffixes[i], name);
+        rc = ops->unlink_at(ops->ctx, d->fd, name);
+        if (rc < 0 && rc != -ENOENT)
+            return err_set(e, rc, "delete layers/%s: %s", name, strerror(-rc));
+    }
+    rc = ops->sync_dir(ops->ctx, d->fd);
+    return rc < 0 ? err_set(e, rc, "sync layers/: %s", strerror(-rc)) : 0;
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* layer - the two files of one layer: made, opened, locked, replaced, deleted.
+ *
+ * Owns descriptors and the map in memory.  Must never know volumes, requests or the journal.
+ * Threads: everything here blocks: control or pool threads.  A sealed layer that is open is read by
+ * any thread; the map of a top belongs to its volume's shard. */
+#ifndef GRIDBOX_STORE_LAYER_H
+#define GRIDBOX_STORE_LAYER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "server/base/err.h"
+#include "server/store/map.h"
+#include "server/store/map_file.h"
+#include "server/store/store.h"
+
+struct file_ops;
+
+/* The directory that holds the layers. */
+struct layer_dir {
+    const struct file_ops *ops;
+    int fd;                /* STATE/layers, owned by the store */
+    struct layer_id store; /* of the journal; goes into every map file */
+};
+
+struct layer {
+    struct layer_info info;
+    struct map map;
+    int data_fd; /* -1: no files yet (a top that was never written) */
+
+    /* Kept by the store for sealed layers that several devices share; store.c. */
+    unsigned refs;
+    struct layer *next;
+};
+
+#define LAYER_NAME_BYTES 48 /* of a file name: 32 hex digits, a suffix, NUL */
+
+/* "HEX" + suffix. */
+void lay_file_name(struct layer_id id, const char *suffix, char ret[static LAYER_NAME_BYTES]);
+bool lay_id_equal(struct layer_id a, struct layer_id b);
+/* For messages: the first 8 hex digits. */
+const char *lay_id_short(struct layer_id id, char ret[static 9]);
+
+/* Reads a layer's map file; ret_map may be NULL (the header alone).
+ * -ENOENT when it has none, else as map_file_read. */
+int lay_read_map(const struct layer_dir *d, struct layer_id id, struct layer_info *ret_info,
+                 struct map *ret_map, struct err *e);
+
+/* Writes a whole new map file: .new, sync, rename, directory synced if sync_dir (a caller that
+ * replaces many does it once).  Safe against power loss at any point. */
+int lay_write_map(const struct layer_dir *d, const struct layer_info *info, const struct map *map,
+                  bool sync_dir, struct err *e);
+
+/* Opens the data file of a layer whose map was read.  writable: read-write and under flock, which
+ * is waited for up to 10 s (-EBUSY): then no request of an earlier server is left in the kernel. */
+int lay_open_data(const struct layer_dir *d, struct layer_id id, bool writable, int *ret_fd,
+                  struct err *e);
+
+/* Makes the files of a new top: data of the right size, locked, then an empty map, all durable.
+ * On failure nothing is left.  A leftover data file without a map is written over. */
+int lay_make_files(const struct layer_dir *d, const struct layer_info *info, int *ret_fd,
+                   struct err *e);
+
+/* Deletes both files; those that are not there are fine. */
+int lay_delete_files(const struct layer_dir *d, struct layer_id id, struct err *e);
+
+/* Over short writes; 0 or -errno. */
+int lay_write_all(const struct file_ops *ops, int fd, const void *data, size_t length,
+                  uint64_t offset);
+/* Over short reads; what lies behind the end of the file reads as zeros.  0 or -errno. */
+int lay_read_all(const struct file_ops *ops, int fd, void *buf, size_t length, uint64_t offset);
+
+#endif

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* layer_disk - what the store writes to disk, version 1.
+ *
+ *   STATE/layers/ID.data    block N of the disk at offset N * 4 KiB; sparse; no header, so that
+ *                           ordinary tools can read it.  ID is 32 hex digits.
+ *   STATE/layers/ID.map     which blocks that file holds: header, index, pages
+ *   STATE/layers/ID.import  the data of an image that is not whole yet; deleted at start
+ *   STATE/layers/ID.map.new a map file that is not whole yet; deleted at start
+ *   STATE/journal           what changed in maps since their files were written
+ *
+ * Order in which things reach the disk:
+ *  - A map file is only ever replaced whole: NAME.new written, synced, renamed, directory synced.
+ *  - A layer's data file is made and synced before its first map file; the map file makes it exist.
+ *  - A record of a block in the journal is written after fdatasync of the data it speaks of, and a
+ *    flush is answered after fdatasync of the journal.
+ *  - A batch lies in whole blocks of its own, so writing one never touches one that is durable.
+ *  - A half of the journal is written over only when all its batches are in map files.
+ *
+ * All numbers are little-endian; all reserved bytes are zero.  A reader refuses a version or a
+ * feature bit that it does not know.  CRC32C everywhere, with the crc field itself as zero. */
+#ifndef GRIDBOX_STORE_LAYER_DISK_H
+#define GRIDBOX_STORE_LAYER_DISK_H
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "server/base/be.h"
+
+#define DISK_VERSION       1u
+#define DISK_BLOCK         4096u
+#define DISK_LAYER_MAX     (1ull << 44) /* bytes of one disk: 16 TiB */
+#define DISK_PAGE_BLOCKS   16384u       /* blocks that one map page speaks of: 64 MiB of disk */
+#define DISK_LAYER_MAGIC   "GBXLAYER"
+#define DISK_JOURNAL_MAGIC "GBXJOURN"
+#define DISK_BATCH_MAGIC   "GBXBATCH"
+
+struct disk_id {
+    uint8_t b[16];
+};
+
+/* ---- the map file -------------------------------------------------------------------------------
+ * One block of header; the index, padded to whole blocks; the pages in the order of the index.  The
+ * file is exactly that long.  A page that is all `inherit` is left out. */
+
+enum disk_layer_kind {
+    DISK_IMAGE = 1,  /* sealed by an import; nothing below it: `inherit` reads as zeros */
+    DISK_TOP = 2,    /* the writable top of a volume */
+    DISK_SEALED = 3, /* was a top; never changes again */
+};
+
+enum disk_mark {
+    DISK_CLEAN = 0, /* every answered write is durable */
+    DISK_OPEN = 1,  /* answered writes may be lost by a power cut */
+};
+
+struct disk_layer_header {
+    char magic[8]; /* DISK_LAYER_MAGIC */
+    struct le32 version;
+    struct le32 features; /* bits that a reader must know; none yet */
+    struct le32 crc32c;   /* of this block and the padded index */
+    struct le32 page_count;
+    struct disk_id layer;
+    struct disk_id parent; /* all zero: none */
+    struct disk_id store;  /* whose journal `seq` counts */
+    struct le64 size_bytes;
+    struct le32 block_bytes; /* DISK_BLOCK */
+    struct le32 kind;        /* enum disk_layer_kind */
+    struct le32 mark;        /* enum disk_mark */
+    struct le32 rsvd1;
+    struct le64 seq; /* batches up to this one are in here */
+    struct le64 generation, epoch;
+    char name[64]; /* of the volume, for people; NUL-terminated */
+    uint8_t rsvd2[3912];
+};
+static_assert(sizeof(struct disk_layer_header) == DISK_BLOCK, "the header is one block");
+static_assert(offsetof(struct disk_layer_header, size_bytes) == 72, "no padding");
+
+struct disk_map_index {
+    struct le32 page;   /* number; strictly rising */
+    struct le32 crc32c; /* of the page */
+};
+static_assert(sizeof(struct disk_map_index) == 8, "index entry");
+
+/* 2 bits a block, block i of the page in bits 2 * (i % 32) of word i / 32.  Blocks beyond the end
+ * of the disk are `inherit`. */
+enum disk_block_state { DISK_INHERIT = 0, DISK_DATA = 1, DISK_ZERO = 2 };
+
+struct disk_map_page {
+    struct le64 words[DISK_PAGE_BLOCKS / 32];
+};
+static_assert(sizeof(struct disk_map_page) == DISK_BLOCK, "a page is one block");
+
+/* ---- the journal --------------------------------------------------------------------------------
+ * One block of header, then two halves of half_bytes each, made once and filled with zeros.  A half
+ * is a run of batches from its start, each beginning on a block boundary, with seq rising by one.
+ * It ends before the first batch that does not fit, has a wrong magic, store, crc or seq. */
+
+struct disk_journal_header {
+    char magic[8]; /* DISK_JOURNAL_MAGIC */
+    struct le32 version;
+    struct le32 features;
+    struct le32 crc32c; /* of this block */
+    struct le32 rsvd1;
+    struct disk_id store;   /* random; made with the journal */
+    struct le64 half_bytes; /* whole blocks */
+    uint8_t rsvd2[4048];
+};
+static_assert(sizeof(struct disk_journal_header) == DISK_BLOCK, "the header is one block");
+static_assert(offsetof(struct disk_journal_header, half_bytes) == 40, "no padding");
+
+#define DISK_BATCH_MAX (256u << 10) /* bytes of a batch with its header */
+
+struct disk_batch {
+    char magic[8]; /* DISK_BATCH_MAGIC */
+    struct le64 seq;
+    struct le64 applied; /* batches up to this seq are in map files */
+    struct le32 length;  /* bytes of records that follow this header */
+    struct le32 crc32c;  /* of this header and the records */
+    struct disk_id store;
+    uint8_t rsvd[16];
+};
+static_assert(sizeof(struct disk_batch) == 64, "batch header");
+static_assert(offsetof(struct disk_batch, length) == 24, "no padding");
+
+enum disk_record_type {
+    DISK_REC_MARK = 1, /* struct disk_record_mark */
+    DISK_REC_RUNS = 2, /* struct disk_run, one or more */
+    DISK_REC_PAGE = 3, /* struct disk_record_page: a whole map page, when runs would be longer */
+    /* Kept for later versions, which will set a feature bit; refused by this one: */
+    DISK_REC_DATA = 4,   /* content of blocks, for small writes that skip fdatasync of the data */
+    DISK_REC_REVOKE = 5, /* earlier DATA records of these blocks are void */
+    DISK_REC_SEAL = 6,   /* the layer never changes again */
+};
+
+struct disk_record {
+    struct le16 type; /* enum disk_record_type */
+    struct le16 rsvd1;
+    struct le32 length; /* bytes with this header; a multiple of 8 */
+    struct disk_id layer;
+};
+static_assert(sizeof(struct disk_record) == 24, "record header");
+
+struct disk_record_mark {
+    struct disk_record head;
+    struct le32 mark; /* enum disk_mark */
+    struct le32 rsvd1;
+    struct le64 generation, epoch;
+};
+static_assert(sizeof(struct disk_record_mark) == 48, "mark record");
+
+struct disk_run {
+    struct le64 block;
+    struct le32 count; /* not 0 */
+    struct le32 state; /* enum disk_block_state */
+};
+static_assert(sizeof(struct disk_run) == 16, "run");
+
+struct disk_record_page {
+    struct disk_record head;
+    struct le32 page;
+    struct le32 rsvd1;
+    struct disk_map_page content;
+};
+static_assert(sizeof(struct disk_record_page) == 32 + DISK_BLOCK, "page record");
+
+#endif

@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* store - one directory with layers and their map journal: opened, locked, closed; and the list of
+ * layers that are open.  It must never know which image or volume a layer belongs to. */
+#include "server/store/store.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "server/base/auto.h"
+#include "server/base/clock.h"
+#include "server/base/log.h"
+#include "server/io/file_ops.h"
+#include "server/store/chain.h"
+#include "server/store/replay.h"
+#include "server/store/store_state.h"
+#include "server/store/volume.h"
+
+#define LOCK_WAIT_NS (2 * NS_PER_S)
+
+/* ---- directory and lock -----------------------------------------------------------------------*/
+
+static int make_dir(int at_fd, const char *name, const char *path, struct err *e)
+{
+    if (mkdirat(at_fd, name, 0700) < 0 && errno != EEXIST)
+        return err_errno(e, "make %s%s%s", path, at_fd == AT_FDCWD ? "" : "/",
+                         at_fd == AT_FDCWD ? "" : name);
+    return 0;
+}
+
+static int open_dirs(struct store *s, struct err *e)
+{
+    static const char *const names[] = { "layers", "lost+found" };
+    int rc;
+
+    rc = make_dir(AT_FDCWD, s->path, s->path, e);
+    if (rc < 0)
+        return rc;
+    s->state_fd = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s->state_fd < 0)
+        return err_errno(e, "%s", s->path);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        rc = make_dir(s->state_fd, names[i], s->path, e);
+        if (rc < 0)
+            return rc;
+    }
+    s->dir.fd = openat(s->state_fd, "layers", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s->dir.fd < 0)
+        return err_errno(e, "%s/layers", s->path);
+    rc = s->ops->sync_dir(s->ops->ctx, s->state_fd);
+    return rc < 0 ? err_set(e, rc, "sync %s: %s", s->path, strerror(-rc)) : 0;
+}
+
+/* Who holds the lock, as far as its file says. */
+static long lock_holder(int fd)
+{
+    char text[32] = "";
+
+    if (pread(fd, text, sizeof text - 1, 0) < 0)
+        return 0;
+    return strtol(text, NULL, 10);
+}
+
+static int take_lock(struct store *s, struct err *e)
+{
+    int64_t deadline = clock_mono_ns() + LOCK_WAIT_NS;
+    char text[32];
+
+    s->lock_fd = openat(s->state_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (s->lock_fd < 0)
+        return err_errno(e, "%s/lock", s->path);
+    while (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return err_errno(e, "lock %s", s->path);
+        if (clock_mono_ns() >= deadline)
+            return err_set(e, -EBUSY, "%s is in use by gridboxd pid %ld", s->path,
+                           lock_holder(s->lock_fd));
+        nanosleep(&(struct timespec){ .tv_nsec = 20 * NS_PER_MS }, NULL);
+    }
+    int length = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    if (ftruncate(s->lock_fd, 0) < 0 || pwrite(s->lock_fd, text, (size_t)length, 0) != length)
+        return err_errno(e, "write %s/lock", s->path);
+    return 0;
+}
+
+/* ---- what was left half done ------------------------------------------------------------------*/
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t a = strlen(text), b = strlen(end);
+
+    return a >= b && strcmp(text + a - b, end) == 0;
+}
+
+/* Imports and map files that were not whole when the server ended. */
+static int delete_unfinished(struct store *s, struct err *e)
+{
+    int fd = openat(s->state_fd, "layers", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    AUTO(auto_closedir) DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *entry;
+
+    if (!dir)
+        return err_errno(e, "%s/layers", s->path);
+    while ((entry = readdir(dir))) {
+        if (!ends_with(entry->d_name, ".new") && !ends_with(entry->d_name, ".import"))
+            continue;
+        int rc = s->ops->unlink_at(s->ops->ctx, s->dir.fd, entry->d_name);
+        if (rc < 0)
+            return err_set(e, rc, "delete %s/layers/%s: %s", s->path, entry->d_name, strerror(-rc));
+    }
+    return 0;
+}
+
+/* Everything that the journal holds goes into map files. */
+static int replay(struct store *s, struct err *e)
+{
+    struct journal_view view;
+    int rc;
+
+    jnl_view(&s->journal, &view);
+    if (view.parts == 0)
+        return 0;
+    rc = replay_to_files(&s->dir, &s->journal, &view, &s->files_lock, e);
+    return rc < 0 ? rc : jnl_restart(&s->journal, e);
+}
+
+/* ---- life -------------------------------------------------------------------------------------*/
+
+static int open_parts(struct store *s, const struct store_options *o, struct err *e)
+{
+    int rc;
+
+    rc = open_dirs(s, e);
+    if (rc == 0)
+        rc = store_check_fs(s->state_fd, &s->durability, e);
+    if (rc == 0)
+        rc = take_lock(s, e);
+    if (rc == 0)
+        rc = delete_unfinished(s, e);
+    if (rc == 0)
+        rc = jnl_open(&s->journal, s->ops, s->state_fd, o->journal_bytes, e);
+    if (rc < 0)
+        return rc;
+    s->dir.store = s->journal.store;
+    rc = replay(s, e);
+    if (rc == 0 && committer_init(&s->committer, s) < 0)
+        rc = err_set(e, -ENOMEM, "out of memory");
+    return rc;
+}
+
+int store_open(const struct store_options *o, struct store **ret, struct err *e)
+{
+    struct store *s = calloc(1, sizeof *s);
+    int rc;
+
+    if (!s || !(s->path = strdup(o->dir))) {
+        free(s);
+        return err_set(e, -ENOMEM, "store: out of memory");
+    }
+    s->ops = o->ops ? o->ops : &file_ops_real;
+    s->shard = o->shard;
+    s->read_pool = o->read_pool;
+    s->slow_pool = o->slow_pool;
+    s->state_fd = s->lock_fd = s->dir.fd = -1;
+    s->dir.ops = s->ops;
+    pthread_mutex_init(&s->files_lock, NULL);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->idle, NULL);
+    chain_init_ops(&s->read_ops);
+    volume_init_ops(s);
+
+    rc = open_parts(s, o, e);
+    if (rc < 0) {
+        store_close(s);
+        return err_wrap(e, rc, "store %s", o->dir);
+    }
+    *ret = s;
+    return 0;
+}
+
+static void close_on_shard(void *arg)
+{
+    struct store *s = arg;
+
+    s->closing = true;
+    shard_timer_cancel(s->shard, &s->tick);
+    committer_stop(&s->committer);
+}
+
+void store_close(struct store *s)
+{
+    if (!s)
+        return;
+    if (s->committer.batch) {
+        shard_call(s->shard, close_on_shard, s);
+        pthread_mutex_lock(&s->lock);
+        while (s->background)
+            pthread_cond_wait(&s->idle, &s->lock);
+        pthread_mutex_unlock(&s->lock);
+    }
+    assert(!s->layers); /* all devices are closed */
+    committer_done(&s->committer);
+    op_cache_done(&s->read_ops);
+    op_cache_done(&s->volume_ops);
+    op_cache_done(&s->bounces);
+    jnl_close(&s->journal);
+    if (s->dir.fd >= 0)
+        close(s->dir.fd);
+    if (s->state_fd >= 0)
+        close(s->state_fd);
+    if (s->lock_fd >= 0)
+        close(s->lock_fd); /* last: with it goes the lock */
+    pthread_cond_destroy(&s->idle);
+    pthread_mutex_destroy(&s->lock);
+    pthread_mutex_destroy(&s->files_lock);
+    free(s->path);
+    free(s);
+}
+
+const char *store_durability(const struct store *s)
+{
+    return s->durability;
+}
+
+void store_background(struct store *s, int change)
+{
+    pthread_mutex_lock(&s->lock);
+    s->background = (unsigned)((int)s->background + change);
+    if (!s->background)
+        pthread_cond_broadcast(&s->idle);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- open layers ------------------------------------------------------------------------------*/
+
+static struct layer *find_open(const struct store *s, struct layer_id id)
+{
+    for (struct layer *l = s->layers; l; l = l->next)
+        if (lay_id_equal(l->info.id, id))
+            return l;
+    return NULL;
+}
+
+static int load_sealed(struct store *s, struct layer_id id, struct layer **ret, struct err *e)
+{
+    struct layer *l = calloc(1, sizeof *l);
+    int rc;
+
+    if (!l)
+        return err_set(e, -ENOMEM, "out of memory");
+    rc = lay_read_map(&s->dir, id, &l->info, &l->map, e);
+    if (rc < 0) {
+        free(l);
+        return rc;
+    }
+    if (l->info.kind == DISK_TOP)
+        rc = err_set(e, -EINVAL, "it is the writable top of a volume");
+    else
+        rc = lay_open_data(&s->dir, id, false, &l->data_fd, e);
+    if (rc < 0) {
+        map_done(&l->map);
+        free(l);
+        return rc;
+    }
+    *ret = l;
+    return 0;
+}
+
+static void free_layer(struct store *s, struct layer *l)
+{
+    s->ops->close(s->ops->ctx, l->data_fd);
+    map_done(&l->map);
+    free(l);
+}
+
+/* An open layer with one more user; NULL and rc = 0 if it is not open. */
+static struct layer *share_open(struct store *s, struct layer_id id, int *ret_rc, struct err *e)
+{
+    struct layer *l = find_open(s, id);
+
+    *ret_rc = 0;
+    if (l && l->info.kind == DISK_TOP) {
+        *ret_rc = err_set(e, -EBUSY, "it is being written to");
+        return NULL;
+    }
+    if (l)
+        l->refs++;
+    return l;
+}
+
+int store_layer_get(struct store *s, struct layer_id id, struct layer **ret, struct err *e)
+{
+    struct layer *l, *fresh = NULL;
+    char text[9];
+    int rc;
+
+    pthread_mutex_lock(&s->lock);
+    l = share_open(s, id, &rc, e);
+    pthread_mutex_unlock(&s->lock);
+    if (!l && rc == 0) {
+        rc = load_sealed(s, id, &fresh, e); /* without the lock: the shard may want it */
+        if (rc == 0) {
+            pthread_mutex_lock(&s->lock);
+            l = share_open(s, id, &rc, e); /* another thread may have been quicker */
+            if (!l && rc == 0) {
+                l = TAKE(fresh);
+                l->refs = 1;
+                l->next = s->layers;
+                s->layers = l;
+            }
+            pthread_mutex_unlock(&s->lock);
+        }
+    }
+    if (fresh)
+        free_layer(s, fresh);
+    if (rc < 0)
+        return err_wrap(e, rc, "layer %s", lay_id_short(id, text));
+    *ret = l;
+    return 0;
+}
+
+static void unlink_layer(struct store *s, struct layer *layer)
+{
+    struct layer **at = &s->layers;
+
+    while (*at != layer)
+        at = &(*at)->next;
+    *at = layer->next;
+}
+
+void store_layer_put(struct store *s, struct layer *l)
+{
+    pthread_mutex_lock(&s->lock);
+    bool last = --l->refs == 0;
+    if (last)
+        unlink_layer(s, l);
+    pthread_mutex_unlock(&s->lock);
+    if (last)
+        free_layer(s, l);
+}
+
+int store_top_add(struct store *s, struct layer *top, struct err *e)
+{
+    int rc = 0;
+    char text[9];
+
+    pthread_mutex_lock(&s->lock);
+    if (find_open(s, top->info.id)) {
+        rc = err_set(e, -EBUSY, "layer %s is open already", lay_id_short(top->info.id, text));
+    } else {
+        top->next = s->layers;
+        s->layers = top;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
+void store_top_remove(struct store *s, struct layer *top)
+{
+    pthread_mutex_lock(&s->lock);
+    unlink_layer(s, top);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- what control asks of single layers -------------------------------------------------------*/
+
+int layer_remove(struct store *s, struct layer_id id, struct err *e)
+{
+    char text[9];
+    int rc;
+
+    pthread_mutex_lock(&s->files_lock);
+    pthread_mutex_lock(&s->lock);
+    bool open = find_open(s, id) != NULL;
+    pthread_mutex_unlock(&s->lock);
+    rc = open ? err_set(e, -EBUSY, "it is in use") : lay_delete_files(&s->dir, id, e);
+    pthread_mutex_unlock(&s->files_lock);
+    return rc < 0 ? err_wrap(e, rc, "remove layer %s", lay_id_short(id, text)) : 0;
+}
+
+int layer_usage(struct store *s, struct layer_id id, uint64_t *ret_data_bytes, struct err *e)
+{
+    struct layer_info info;
+    struct map map;
+    int rc;
+
+    pthread_mutex_lock(&s->lock);
+    struct layer *l = find_open(s, id);
+    if (l)
+        *ret_data_bytes =
+            atomic_load_explicit(&l->map.data_blocks, memory_order_relaxed) * DISK_BLOCK;
+    pthread_mutex_unlock(&s->lock);
+    if (l)
+        return 0;
+
+    rc = replay_layer(&s->dir, &s->journal, id, &info, &map, e);
+    if (rc == -ENOENT) { /* a top that was never written */
+        *ret_data_bytes = 0;
+        return 0;
+    }
+    if (rc < 0)
+        return rc;
+    *ret_data_bytes = map.data_blocks * DISK_BLOCK;
+    map_done(&map);
+    return 0;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* store_state - the one struct store, for the files of this room that share it.
+ *
+ * Locks, in the order in which they may be taken: files_lock, then lock, then journal.lock.  None
+ * is held across a callback; files_lock and lock are held across file work, so never on a shard
+ * (the shard takes `lock` only to note that a device is gone, see store_layer_put). Everything
+ * under "the shard's" is touched on that thread alone. */
+#ifndef GRIDBOX_STORE_STORE_STATE_H
+#define GRIDBOX_STORE_STORE_STATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "server/io/shard.h"
+#include "server/store/committer.h"
+#include "server/store/journal.h"
+#include "server/store/layer.h"
+#include "server/store/op_cache.h"
+#include "server/store/store.h"
+
+struct volume;
+
+struct store {
+    const struct file_ops *ops;
+    struct shard *shard;
+    struct pool *read_pool, *slow_pool;
+    char *path;
+    int state_fd, lock_fd;
+    struct layer_dir dir;
+    struct journal journal;
+    const char *durability;
+
+    pthread_mutex_t files_lock; /* a layer's files are being replaced or deleted */
+    pthread_mutex_t lock;       /* guards layers and background */
+    pthread_cond_t idle;
+    struct layer *layers; /* open ones: sealed (shared, counted) and tops (one device each) */
+    unsigned background;  /* jobs of the store itself that have not ended */
+
+    /* The shard's. */
+    struct committer committer;
+    struct op_cache read_ops, volume_ops, bounces;
+    struct volume *volumes;  /* that have been written to */
+    struct shard_timer tick; /* marks volumes clean; set while there are such volumes */
+    bool closing;
+    bool no_probe;           /* the file system cannot read without waiting */
+    int64_t slow_until_ns;   /* a write took long: writes go to the pool until then */
+    uint64_t unsynced_bytes; /* written since the syncs of their volumes */
+};
+
+/* Opens a sealed layer, or counts one more user of it.  Blocks; any thread but a shard. */
+int store_layer_get(struct store *s, struct layer_id id, struct layer **ret, struct err *e);
+void store_layer_put(struct store *s, struct layer *l);
+
+/* A top belongs to one device: -EBUSY if it is open already. */
+int store_top_add(struct store *s, struct layer *top, struct err *e);
+void store_top_remove(struct store *s, struct layer *top);
+
+/* A job of the store itself begins or has ended; store_close waits for them. */
+void store_background(struct store *s, int change);
+
+/* STATE's file system: refused (-ENOTSUP), or what it promises; store_fs.c. */
+int store_check_fs(int state_fd, const char **ret_durability, struct err *e);
+/* By type of file system (statfs) and options of the mount; for store_check_fs and its test. */
+int store_judge_fs(unsigned long fs_type, const char *super_options, const char **ret_durability,
+                   struct err *e);
+
+/* The journal has failed: on the shard; every volume of the store fails. */
+void store_fail(struct store *s, const char *why);
+
+#endif

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* volume - one writable disk: a top layer over sealed ones; opened, closed, failed; reads.
+ * Must never know sockets, exports or the catalog. */
+#include "server/store/volume.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/base/clock.h"
+#include "server/base/log.h"
+#include "server/io/file_ops.h"
+#include "server/store/replay.h"
+#include "server/store/store_state.h"
+
+static struct volume *volume_of(struct blkdev *d)
+{
+    return (struct volume *)((char *)d - offsetof(struct volume, dev));
+}
+
+struct blkdev *volume_device(struct volume *v)
+{
+    return &v->dev;
+}
+
+/* ---- requests ---------------------------------------------------------------------------------*/
+
+static void read_done(void *ctx, struct blk_req *r)
+{
+    struct volume *v = ctx;
+
+    r->done(r);
+    v->running--;
+    vol_idle(v);
+}
+
+static void volume_submit(struct blkdev *d, struct blk_req *r)
+{
+    struct volume *v = volume_of(d);
+
+    if (v->closing) {
+        r->error = -ESHUTDOWN;
+        r->done(r);
+        return;
+    }
+    switch (r->op) {
+    case BLK_READ:
+        v->running++;
+        chain_read(v->store, &v->chain, 0, r, read_done, v);
+        break;
+    case BLK_CACHE:
+        v->running++;
+        chain_cache(v->store, &v->chain, r, read_done, v);
+        break;
+    case BLK_STATUS:
+        chain_status(&v->chain, r);
+        r->done(r);
+        break;
+    case BLK_WRITE:
+    case BLK_TRIM:
+    case BLK_ZERO:
+    case BLK_FLUSH:
+        vol_op_start(v, r);
+        break;
+    case BLK_OP_COUNT:
+        abort(); /* blk_submit lets none through */
+    }
+}
+
+/* ---- failure ----------------------------------------------------------------------------------*/
+
+void vol_fail(struct volume *v, const char *why)
+{
+    if (v->failed)
+        return;
+    v->running++; /* stays while others are told */
+    v->failed = true;
+    if (v->on_failed)
+        v->on_failed(v->failed_ctx, v->name, why);
+    vol_op_ungate(v, -EIO);
+    vol_op_answer_waiting(v, -EIO);
+    v->running--;
+    vol_idle(v);
+}
+
+static struct volume *first_sound(const struct store *s)
+{
+    for (struct volume *v = s->volumes; v; v = v->next)
+        if (!v->failed)
+            return v;
+    return NULL;
+}
+
+void store_fail(struct store *s, const char *why)
+{
+    struct volume *v;
+
+    log_error("store %s: failed: %s", s->path, why);
+    while ((v = first_sound(s))) /* from the start again: what is told may close volumes */
+        vol_fail(v, why);
+}
+
+/* ---- open -------------------------------------------------------------------------------------*/
+
+/* The top's files, if it has any. */
+static int open_top(struct volume *v, const struct volume_spec *spec, struct err *e)
+{
+    const struct layer_dir *d = &v->store->dir;
+    struct layer_info *info = &v->top.info;
+    struct err why = { 0 };
+    int rc;
+
+    rc = replay_layer(d, &v->store->journal, spec->top, info, &v->top.map, &why);
+    if (rc == -ENOENT) {
+        *info = (struct layer_info){ .id = spec->top,
+                                     .parent = spec->below,
+                                     .store = d->store,
+                                     .size_bytes = spec->size_bytes,
+                                     .kind = DISK_TOP };
+        map_init(&v->top.map, disk_blocks(spec->size_bytes));
+        return 0;
+    }
+    if (rc < 0)
+        return err_set(e, rc, "%s", why.msg);
+    if (info->kind != DISK_TOP || !lay_id_equal(info->parent, spec->below) ||
+        info->size_bytes != spec->size_bytes)
+        return err_set(e, -EIO, "its top layer is another one's: kind, parent or size differ");
+    rc = lay_open_data(d, spec->top, true, &v->top.data_fd, e);
+    if (rc < 0)
+        return rc;
+    v->files = FILES_READY;
+    v->mark.durable = v->mark.wanted = info->mark;
+    if (info->generation != spec->generation || info->epoch != spec->epoch)
+        v->mark.durable = DISK_CLEAN; /* the next OPEN brings the new ones to disk */
+    return 0;
+}
+
+static void free_volume(struct volume *v)
+{
+    if (v->chain.count > 1)
+        store_layer_put(v->store, v->chain.layers[1]);
+    if (v->top.data_fd >= 0)
+        v->store->ops->close(v->store->ops->ctx, v->top.data_fd);
+    map_done(&v->top.map);
+    buf_done(&v->commit.records);
+    buf_done(&v->mark.record);
+    free(v);
+}
+
+static int open_layers(struct volume *v, const struct volume_spec *spec, struct err *e)
+{
+    int rc;
+
+    rc = open_top(v, spec, e);
+    if (rc < 0)
+        return rc;
+    memcpy(v->top.info.name, v->name, sizeof v->name);
+    v->top.info.generation = spec->generation;
+    v->top.info.epoch = spec->epoch;
+    v->chain.layers[0] = &v->top;
+    v->chain.count = 1;
+    rc = store_layer_get(v->store, spec->below, &v->chain.layers[1], e);
+    if (rc < 0)
+        return rc;
+    v->chain.count = 2;
+    if (v->chain.layers[1]->info.size_bytes > spec->size_bytes)
+        return err_set(e, -EIO, "it is smaller than the layer below it");
+    return store_top_add(v->store, &v->top, e);
+}
+
+int volume_open(struct store *s, const struct volume_spec *spec, volume_failed_fn failed, void *ctx,
+                struct volume **ret, struct err *e)
+{
+    static const struct blk_ops ops = { .submit = volume_submit };
+    int rc;
+
+    if (spec->size_bytes == 0 || spec->size_bytes % 512 || spec->size_bytes > DISK_LAYER_MAX)
+        return err_set(e, -EINVAL, "open volume '%s': impossible size", spec->name);
+    struct volume *v = calloc(1, sizeof *v);
+    if (!v)
+        return err_set(e, -ENOMEM, "open volume '%s': out of memory", spec->name);
+    v->store = s;
+    v->top.data_fd = -1;
+    v->on_failed = failed;
+    v->failed_ctx = ctx;
+    v->dev = (struct blkdev){ .ops = &ops, .size_bytes = spec->size_bytes };
+    memcpy(v->name, spec->name, sizeof v->name - 1);
+    vol_list_init(&v->gated);
+    vol_commit_init(v);
+
+    rc = open_layers(v, spec, e);
+    if (rc < 0) {
+        free_volume(v);
+        return err_wrap(e, rc, "open volume '%s'", spec->name);
+    }
+    *ret = v;
+    return 0;
+}
+
+/* ---- close ------------------------------------------------------------------------------------*/
+
+static void unlist(struct volume *v)
+{
+    struct volume **at = &v->store->volumes;
+
+    if (!v->listed)
+        return;
+    while (*at != v)
+        at = &(*at)->next;
+    *at = v->next;
+}
+
+void vol_idle(struct volume *v)
+{
+    if (!v->closing || v->running || v->commit.running || v->mark.busy || v->files == FILES_MAKING)
+        return;
+    if (!v->failed && !vol_commit_clean(v)) {
+        v->commit.wanted = true;
+        vol_commit_kick(v);
+        return;
+    }
+    if (!v->failed && v->mark.durable == DISK_OPEN) {
+        vol_mark_want(v, DISK_CLEAN);
+        return;
+    }
+    void (*drained)(void *ctx) = v->drained;
+    void *ctx = v->drained_ctx;
+
+    unlist(v);
+    store_top_remove(v->store, &v->top);
+    v->store->unsynced_bytes -= v->unsynced_bytes;
+    free_volume(v);
+    drained(ctx);
+}
+
+void volume_close(struct volume *v, void (*drained)(void *ctx), void *ctx)
+{
+    assert(!v->closing);
+    v->closing = true;
+    v->drained = drained;
+    v->drained_ctx = ctx;
+    vol_idle(v);
+}

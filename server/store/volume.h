@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* volume - the state of one writable disk, for the volume_*.c files of this room.
+ *
+ *   volume.c        opened, closed, failed; reads
+ *   volume_op.c     a mutating request from its gate to its answer
+ *   volume_write.c  one piece of it, under its range: first touch, write, zero, punch
+ *   volume_commit.c flush: what changed becomes durable; the open and clean marks
+ *
+ * The order of steps, which is what keeps data, is in volume_op.c and volume_commit.c.
+ * Threads: all of it belongs to the store's shard; pool jobs touch only what their comment names.
+ */
+#ifndef GRIDBOX_STORE_VOLUME_H
+#define GRIDBOX_STORE_VOLUME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "server/base/buf.h"
+#include "server/base/clock.h"
+#include "server/block/blkdev.h"
+#include "server/io/pool.h"
+#include "server/store/chain.h"
+#include "server/store/committer.h"
+#include "server/store/layer.h"
+#include "server/store/range.h"
+#include "server/store/store.h"
+
+#define VOL_PIECE_BYTES    (64ull << 20) /* a longer trim or zero is done in pieces of this */
+#define VOL_CLEAN_AFTER_NS (10 * NS_PER_S)
+#define VOL_TICK_NS        NS_PER_S
+
+/* A run of bytes for the data file. */
+struct vol_segment {
+    const char *buf; /* NULL: zeros */
+    uint64_t length, offset;
+};
+
+/* One mutating request or flush. */
+struct vol_op {
+    struct vol_op *next; /* of the one list it waits in: gated, joined, unanswered */
+    struct volume *v;
+    struct blk_req *r; /* NULL once it was answered */
+    bool busy;         /* something of it still runs; freed when answered and not busy */
+    bool punching;     /* its range goes with the punch, not with the commit */
+    bool joined;       /* waits for a commit */
+    bool settled;      /* its answer is given, or waits for OPEN alone */
+    struct range range;
+    uint64_t at, end;   /* bytes of the request that are still to be done */
+    uint64_t piece_end; /* the piece [at, piece_end) runs */
+    char *bounce[2];    /* first and last block of the piece, made whole */
+    struct blk_req below;
+    struct vol_segment segments[3];
+    unsigned segment_count;
+    struct pool_job job; /* uses segments, error */
+    int error;
+};
+
+struct vol_list {
+    struct vol_op *first, **end;
+};
+
+enum vol_files {
+    FILES_NONE,   /* the top was never written to */
+    FILES_MAKING, /* on the slow pool; mutators are gated */
+    FILES_READY,
+};
+
+struct volume {
+    struct blkdev dev;
+    struct store *store;
+    char name[64];
+    struct layer top;   /* its map is the live one; info.generation and epoch as the owner said */
+    struct chain chain; /* [0] is &top */
+    struct range_table ranges;
+    enum vol_files files;
+    struct vol_list gated; /* wait for the files */
+    struct {
+        struct pool_job job;
+        int error;
+        struct err err;
+    } make;
+
+    unsigned running; /* requests of any kind, answered or not, that are not over */
+    bool failed, closing;
+    volume_failed_fn on_failed;
+    void *failed_ctx;
+    void (*drained)(void *ctx);
+    void *drained_ctx;
+
+    bool dirty;              /* data was written since the last commit began */
+    uint64_t unsynced_bytes; /* likewise, how much */
+    int64_t last_mutation_ns;
+    struct {
+        bool running, wanted; /* wanted: even if nobody waits for it */
+        struct vol_list joined, next;
+        struct buf records;
+        struct pool_job sync;
+        int error; /* of the sync */
+        uint64_t syncing_bytes;
+        struct commit_entry entry;
+    } commit;
+    struct {
+        enum disk_mark durable; /* CLEAN also while that is not sure */
+        enum disk_mark wanted, writing;
+        bool busy;
+        struct buf record;
+        struct commit_entry entry;
+        struct vol_list unanswered; /* done, but OPEN is not durable */
+    } mark;
+
+    bool listed; /* in store->volumes */
+    struct volume *next;
+};
+
+void volume_init_ops(struct store *s);
+
+static inline void vol_list_init(struct vol_list *l)
+{
+    l->first = NULL;
+    l->end = &l->first;
+}
+
+static inline void vol_list_add(struct vol_list *l, struct vol_op *op)
+{
+    op->next = NULL;
+    *l->end = op;
+    l->end = &op->next;
+}
+
+static inline struct vol_op *vol_list_take(struct vol_list *l)
+{
+    struct vol_op *op = l->first;
+
+    if (op) {
+        l->first = op->next;
+        if (!l->first)
+            l->end = &l->first;
+    }
+    return op;
+}
+
+/* ---- volume.c ---------------------------------------------------------------------------------*/
+
+/* The volume has failed for good: reads go on, all else gets -EIO.  Idempotent. */
+void vol_fail(struct volume *v, const char *why);
+
+/* Something of the volume is over: closes it if that was the last thing.  The volume may be gone
+ * afterwards. */
+void vol_idle(struct volume *v);
+
+/* ---- volume_op.c ------------------------------------------------------------------------------*/
+
+/* Takes a mutator or flush on.  r is answered with -EIO when there is no memory. */
+void vol_op_start(struct volume *v, struct blk_req *r);
+
+/* The piece that held op->range is over. */
+void vol_op_piece_done(struct vol_op *op, int error);
+
+/* Answers now, or when the OPEN mark is durable; the op goes on if it is busy. */
+void vol_op_answer(struct vol_op *op, int error);
+
+/* Nothing of it runs any more: freed, once it was answered. */
+void vol_op_over(struct vol_op *op);
+
+/* The commit that it had joined is over. */
+void vol_op_committed(struct vol_op *op, int error);
+
+/* OPEN is durable, or (error) will never be. */
+void vol_op_answer_waiting(struct volume *v, int error);
+
+/* All that wait for files go on, or (error) end. */
+void vol_op_ungate(struct volume *v, int error);
+
+/* ---- volume_write.c ---------------------------------------------------------------------------
+ * Run one piece whose range is held; each ends with vol_op_piece_done(). */
+void vol_write_piece(struct vol_op *op);
+void vol_zero_piece(struct vol_op *op); /* whole blocks become zero */
+/* Is [at, piece_end) whole blocks that may become zero without being written? */
+bool vol_piece_is_hole(const struct vol_op *op);
+
+/* ---- volume_commit.c --------------------------------------------------------------------------*/
+
+void vol_commit_init(struct volume *v);
+/* Nothing that was written is unsynced or uncommitted. */
+bool vol_commit_clean(const struct volume *v);
+/* The op is answered by the next commit that has not begun. */
+void vol_commit_join(struct volume *v, struct vol_op *op);
+/* Begins a commit if one is due and none runs.  The volume may be gone afterwards. */
+void vol_commit_kick(struct volume *v);
+void vol_mark_want(struct volume *v, enum disk_mark mark);
+/* The store's timer: looks once a second for volumes that may be marked clean. */
+void vol_tick(struct shard_timer *t);
+void vol_tick_start(struct store *s);
+
+#endif
