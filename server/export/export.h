@@ -15,6 +15,7 @@
 #include "server/store/store.h"
 
 struct blkdev;
+struct export_backend;
 struct export_table;
 struct shard;
 
@@ -27,12 +28,18 @@ struct export_grant {
     char holder[64];                   /* host name, or "command line" */
     uint64_t generation, epoch;        /* volumes; what this attachment is bound to */
     bool writable;                     /* false: an image; any number of connections */
-    struct layer_id layer;             /* image layer, or the volume's top */
-    struct volume_spec volume;         /* if writable */
+    struct layer_id layer;             /* an image's layer */
+    uint64_t size_bytes;               /* an image's size */
+    struct volume_spec volume;         /* if writable: its layers and size */
 };
 
+/* Devices are opened at the first connection of a grant, on a thread of the table's own, and kept
+ * until the grant ends; those of images are shared by all grants of their layer. */
 int export_table_new(struct shard *shard, struct store *store, struct export_table **ret,
                      struct err *e);
+/* The same over another source of devices (export/backend.h), which must outlive the table. */
+int export_table_new_over(struct shard *shard, const struct export_backend *backend,
+                          struct export_table **ret, struct err *e);
 /* control; cuts all connections, closes all devices (commits), frees.  NULL is legal. */
 void export_table_free(struct export_table *t);
 
@@ -40,14 +47,15 @@ void export_table_free(struct export_table *t);
  * is fenced first (connection cut, running requests awaited).  -EEXIST: the token is taken. */
 int export_grant(struct export_table *t, const struct export_grant *g, struct err *e);
 
-/* control: the grant of this volume (or all grants of this image) ends: connections are cut and
- * drained, the device is closed (committed, marked clean).  why is what a later GO with the old
+/* control: the grant of this volume (or all grants of this image version) ends: connections are cut
+ * and drained, the device is closed (committed, marked clean).  why is what a later GO with the old
  * token is told, for example "the volume was reset: epoch 4 is over"; at most 200 bytes.  Nothing
  * there is fine. */
 void export_revoke(struct export_table *t, const char *name, const char *why);
 
 struct export_info {
     bool granted, connected;
+    bool failed;                        /* the volume takes no more writes; see the log */
     uint64_t read_bytes, written_bytes; /* since the grant */
     int64_t connected_since_ns;         /* clock_mono_ns */
 };
@@ -65,11 +73,13 @@ struct export_peer {
     void (*cut)(struct export_peer *p);
 };
 
-/* Looks the name up and opens the device.  ready() is called once, on the shard, perhaps before
- * this returns: with a session and device, or with NULL and a refusal in words. -ENOENT  no such
- * export, or a wrong token: "no such export" (never which of the two) -ESTALE  the attachment is
- * over: in words why An existing connection of a writable export is cut and drained before ready().
- */
+/* Looks the name up and opens the device.  ready() is called once, on the shard, after this has
+ * returned: with a session and device (error 0), or with NULL and a refusal in words:
+ *   -ENOENT     no such export, or a wrong token: "no such export" (never which of the two)
+ *   -ESTALE     the attachment is over: in words why
+ *   -ESHUTDOWN  it cannot be opened now: in words why
+ * An existing connection of a writable export is cut and drained before ready(); of several that
+ * wait for that, the newest wins.  p must live until ready(), and then until export_closed(). */
 typedef void (*export_ready_fn)(struct export_peer *p, struct export_session *session,
                                 struct blkdev *device, int error, const char *why);
 void export_open(struct export_table *t, const char *export_name, struct export_peer *p,

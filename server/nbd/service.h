@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* nbd service - listens, and joins sockets, NBD sessions and exports.  The only file of nbd/ that
- * sees sockets. */
+/* nbd service - listens, and joins sockets, NBD sessions and exports.  Only service.c and peer.c of
+ * nbd/ see sockets. */
 #ifndef GRIDBOX_NBD_SERVICE_H
 #define GRIDBOX_NBD_SERVICE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "server/base/err.h"
@@ -18,13 +19,20 @@ struct nbd_limits {
     unsigned handshake_seconds; /* 0 = 10; a peer that is not through by then is dropped */
 };
 
-/* control: listens on `address` ("10.0.0.1:10809", "[::1]:10809") and serves.  -EADDRINUSE … with a
- * message that names the address.  May be called for several addresses. */
+/* control: makes the service; it serves nothing before nbd_service_listen().  limits may be NULL.
+ * The process needs a descriptor for each connection. */
 int nbd_service_start(struct shard *shard, struct export_table *exports,
                       const struct nbd_limits *limits, struct nbd_service **ret, struct err *e);
+
+/* control: listens on `address` ("10.0.0.1:10809", "[::1]:10809") and serves.  -EADDRINUSE … with a
+ * message that names the address.  May be called for several addresses, at most 16. */
 int nbd_service_listen(struct nbd_service *n, const char *address, struct err *e);
 
-/* control: stops listening, cuts every connection and waits for their running requests. */
+/* control: the address of the newest listener, with the real port where 0 was asked for. */
+int nbd_service_address(struct nbd_service *n, char *ret_text, size_t size);
+
+/* control: stops listening, cuts every connection, waits for their running requests, frees.  Before
+ * export_table_free().  NULL is legal. */
 void nbd_service_stop(struct nbd_service *n);
 
 #endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* backend - where the devices of exports come from: the store, or a test's RAM disks. */
+#ifndef GRIDBOX_EXPORT_BACKEND_H
+#define GRIDBOX_EXPORT_BACKEND_H
+
+#include "server/base/err.h"
+
+struct blkdev;
+struct export_grant;
+struct store;
+
+struct export_device {
+    struct blkdev *blk; /* used on the shard alone */
+    void *handle;       /* the backend's */
+};
+
+struct export_backend {
+    void *ctx;
+    /* Opens what the grant names.  On a thread that may block, one call at a time.
+     * failed(arg, why): on the shard, at most once, if a volume takes no more writes. */
+    int (*open)(void *ctx, const struct export_grant *g, void (*failed)(void *arg, const char *why),
+                void *arg, struct export_device *ret, struct err *e);
+    /* On the shard, when no request runs.  What was written is committed, then closed(arg) is
+     * called, on the shard, perhaps before this returns. */
+    void (*close)(void *ctx, struct export_device *d, void (*closed)(void *arg), void *arg);
+};
+
+/* The devices of a store.  Fills *ret, whose ctx borrows the store. */
+void export_backend_store(struct store *store, struct export_backend *ret);
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* backend_store - exports over the store: volumes and sealed layers of images. */
+#include "server/export/backend.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "server/export/export.h"
+#include "server/store/store.h"
+
+struct opened {
+    struct volume *volume; /* NULL: an image */
+    struct blkdev *image;
+    void (*failed)(void *arg, const char *why);
+    void *failed_arg;
+    void (*closed)(void *arg);
+    void *closed_arg;
+};
+
+static void on_failed(void *ctx, const char *name, const char *why)
+{
+    struct opened *o = ctx;
+
+    (void)name;
+    o->failed(o->failed_arg, why);
+}
+
+static int open_device(void *ctx, const struct export_grant *g,
+                       void (*failed)(void *arg, const char *why), void *arg,
+                       struct export_device *ret, struct err *e)
+{
+    struct opened *o = calloc(1, sizeof *o);
+    int rc;
+
+    if (!o)
+        return err_set(e, -ENOMEM, "no memory");
+    o->failed = failed;
+    o->failed_arg = arg;
+    if (g->writable)
+        rc = volume_open(ctx, &g->volume, on_failed, o, &o->volume, e);
+    else
+        rc = image_open(ctx, g->layer, g->size_bytes, &o->image, e);
+    if (rc < 0) {
+        free(o);
+        return rc;
+    }
+    *ret = (struct export_device){ .blk = g->writable ? volume_device(o->volume) : o->image,
+                                   .handle = o };
+    return 0;
+}
+
+static void on_drained(void *ctx)
+{
+    struct opened *o = ctx;
+    void (*closed)(void *) = o->closed;
+    void *arg = o->closed_arg;
+
+    free(o);
+    closed(arg);
+}
+
+static void close_device(void *ctx, struct export_device *d, void (*closed)(void *arg), void *arg)
+{
+    struct opened *o = d->handle;
+
+    (void)ctx;
+    o->closed = closed;
+    o->closed_arg = arg;
+    if (o->volume) {
+        volume_close(o->volume, on_drained, o);
+    } else {
+        image_close(o->image);
+        on_drained(o);
+    }
+}
+
+void export_backend_store(struct store *store, struct export_backend *ret)
+{
+    *ret = (struct export_backend){ .ctx = store, .open = open_device, .close = close_device };
+}

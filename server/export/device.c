@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* device - opening, sharing and closing devices.  Which grant may have which is not decided here.
+ */
+#include "server/export/device.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/base/log.h"
+#include "server/block/blkdev.h"
+#include "server/io/shard.h"
+
+#define OWNER(type, member, p) ((type *)(void *)((char *)(p)-offsetof(type, member)))
+
+static void free_device(struct device *d)
+{
+    for (struct device **at = &d->set->all; *at; at = &(*at)->next)
+        if (*at == d) {
+            *at = d->next;
+            break;
+        }
+    free(d);
+}
+
+static void leave(struct device_user *u)
+{
+    for (struct device_user **at = &u->device->users; *at; at = &(*at)->next)
+        if (*at == u) {
+            *at = u->next;
+            return;
+        }
+}
+
+static void on_closed(void *arg)
+{
+    struct device *d = arg;
+    bool told = d->state == DEVICE_CLOSING; /* not from inside close() */
+
+    d->state = DEVICE_CLOSED;
+    if (told)
+        d->closer->changed(d->closer);
+}
+
+/* Closes an open device for its last user; DEVICE_CLOSED if it is over already. */
+static void start_closing(struct device *d)
+{
+    d->set->backend->close(d->set->backend->ctx, &d->opened, on_closed, d);
+    if (d->state != DEVICE_CLOSED)
+        d->state = DEVICE_CLOSING;
+}
+
+static void on_failed(void *arg, const char *why)
+{
+    struct device *d = arg;
+
+    d->failed = true;
+    log_error("export %s: takes no more writes: %s", d->spec.name, why);
+}
+
+static void open_job(struct pool_job *j)
+{
+    struct device *d = OWNER(struct device, job, j);
+    const struct export_backend *b = d->set->backend;
+
+    d->rc = b->open(b->ctx, &d->spec, on_failed, d, &d->opened, &d->e);
+}
+
+static void on_opened(struct pool_job *j)
+{
+    struct device *d = OWNER(struct device, job, j);
+
+    d->state = d->rc < 0 ? DEVICE_NOT_OPENED : DEVICE_OPEN;
+    if (d->closer) {
+        d->closer->changed(d->closer);
+        return;
+    }
+    for (struct device_user *u = d->users; u; u = u->next)
+        u->changed(u);
+}
+
+static struct device *start_opening(struct devices *set, const struct export_grant *g)
+{
+    struct device *d = calloc(1, sizeof *d);
+
+    if (!d)
+        return NULL;
+    d->set = set;
+    d->spec = *g;
+    d->state = DEVICE_OPENING;
+    d->next = set->all;
+    set->all = d;
+    d->job = (struct pool_job){ .run = open_job, .done = on_opened, .home = set->shard };
+    pool_submit(set->opener, &d->job);
+    return d;
+}
+
+/* An image's layer is opened once for all. */
+static struct device *find_shared(struct devices *set, const struct export_grant *g)
+{
+    for (struct device *d = set->all; d && !g->writable; d = d->next)
+        if (!d->spec.writable && !d->closer && d->state <= DEVICE_OPEN &&
+            memcmp(&d->spec.layer, &g->layer, sizeof g->layer) == 0)
+            return d;
+    return NULL;
+}
+
+int device_get(struct devices *set, struct device_user *u, const struct export_grant *g,
+               struct err *e)
+{
+    if (!u->device) {
+        struct device *d = find_shared(set, g);
+        if (!d)
+            d = start_opening(set, g);
+        if (!d)
+            return err_set(e, -ENOMEM, "no memory");
+        u->device = d;
+        u->next = d->users;
+        d->users = u;
+    }
+    struct device *d = u->device;
+    if (d->state == DEVICE_OPEN)
+        return 0;
+    if (d->state == DEVICE_OPENING)
+        return -EINPROGRESS;
+
+    assert(d->state == DEVICE_NOT_OPENED);
+    int rc = err_set(e, d->rc, "%s", d->e.msg);
+    leave(u);
+    u->device = NULL;
+    if (!d->users)
+        free_device(d);
+    return rc;
+}
+
+bool device_put(struct devices *set, struct device_user *u)
+{
+    struct device *d = u->device;
+
+    (void)set;
+    if (!d)
+        return true;
+    if (!d->closer) {
+        leave(u);
+        if (d->users) {
+            u->device = NULL;
+            return true;
+        }
+        d->closer = u;
+    }
+    if (d->state == DEVICE_OPEN)
+        start_closing(d);
+    if (d->state == DEVICE_OPENING || d->state == DEVICE_CLOSING)
+        return false;
+    u->device = NULL;
+    free_device(d);
+    return true;
+}
+
+int devices_init(struct devices *set, struct shard *shard, const struct export_backend *backend,
+                 struct err *e)
+{
+    *set = (struct devices){ .shard = shard, .backend = backend };
+    return pool_start("export", 1, &set->opener, e);
+}
+
+void devices_done(struct devices *set)
+{
+    assert(!set->all);
+    pool_stop(set->opener);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* device - the open devices behind the grants of a table: opened off the shard, shared where they
+ * are immutable, closed when the last user lets go.
+ * Threads: the shard's; the backend's open() runs on a thread of the set. */
+#ifndef GRIDBOX_EXPORT_DEVICE_H
+#define GRIDBOX_EXPORT_DEVICE_H
+
+#include <stdbool.h>
+
+#include "server/base/err.h"
+#include "server/export/backend.h"
+#include "server/export/export.h"
+#include "server/io/pool.h"
+
+struct device_user;
+struct devices;
+
+struct device {
+    struct devices *set;
+    struct device *next; /* in the set */
+    enum { DEVICE_OPENING, DEVICE_OPEN, DEVICE_NOT_OPENED, DEVICE_CLOSING, DEVICE_CLOSED } state;
+    bool failed;                 /* takes no more writes */
+    struct export_device opened; /* from DEVICE_OPEN on */
+
+    struct export_grant spec;
+    struct device_user *users;
+    struct device_user *closer; /* the last user, who waits for the end */
+    struct pool_job job;
+    int rc; /* of the opening */
+    struct err e;
+};
+
+/* Embedded by the grant. */
+struct device_user {
+    struct device *device; /* NULL: none */
+    struct device_user *next;
+    /* The device is open, or could not be opened, or is closed.  Not from inside the calls below.
+     */
+    void (*changed)(struct device_user *u);
+};
+
+struct devices {
+    struct shard *shard;
+    const struct export_backend *backend;
+    struct pool *opener;
+    struct device *all;
+};
+
+/* backend must outlive the set. */
+int devices_init(struct devices *set, struct shard *shard, const struct export_backend *backend,
+                 struct err *e);
+/* Any thread but the shard's; no user may be left. */
+void devices_done(struct devices *set);
+
+/* 0: u->device is open.  -EINPROGRESS: changed() will be called.  Another -errno: it could not be
+ * opened; u has no device, and the next call tries anew. */
+int device_get(struct devices *set, struct device_user *u, const struct export_grant *g,
+               struct err *e);
+
+/* Lets go.  True: u has no device any more.  False: it is being closed, changed() will be called,
+ * then call again. */
+bool device_put(struct devices *set, struct device_user *u);
+
+#endif
