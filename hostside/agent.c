@@ -85,6 +85,9 @@ void agent_set_spec(struct agent *a, struct contract_spec *spec)
     a->spec = *spec;
     *spec = (struct contract_spec){ 0 };
     a->has_spec = true;
+    for (unsigned i = 0; i < a->spec.domain_count; i++)
+        for (unsigned k = 0; k < a->spec.domains[i].disk_count; k++)
+            a->config.disks->ops->refresh(a->config.disks, &a->spec.domains[i].disks[k]);
     for (unsigned i = 0; i < ENTRIES_MAX; i++) { /* what failed may work now */
         a->entries[i].retry_ns = 0;
         a->entries[i].failures = 0;

@@ -51,6 +51,8 @@ struct attach_ops {
      * export name.  Idempotent. */
     int (*keep)(struct attach_driver *a, unsigned index, const struct contract_disk *disk,
                 struct err *e);
+    /* agent; the spec may name another address or export name for a device that is kept. */
+    void (*refresh)(struct attach_driver *a, const struct contract_disk *disk);
     /* worker; requests that wait for the server end with an error. Idempotent. */
     int (*disconnect)(struct attach_driver *a, unsigned index, struct err *e);
     /* agent; readable when a link has changed, or -1. */
@@ -59,7 +61,7 @@ struct attach_ops {
     void (*free)(struct attach_driver *a); /* leaves the devices to the kernel */
 };
 
-/* Kernel NBD.  run_dir is where its own small state may lie. */
+/* Kernel NBD.  -ENOENT: the kernel has none. */
 int attach_nbd_new(struct attach_driver **ret, struct err *e);
 
 /* One file per device in DIR/devices. */

@@ -175,6 +175,11 @@ static int sim_keep(struct attach_driver *a, unsigned index, const struct contra
     return 0;
 }
 
+static void sim_refresh(struct attach_driver *a, const struct contract_disk *disk)
+{
+    (void)a, (void)disk;
+}
+
 static int sim_disconnect(struct attach_driver *a, unsigned index, struct err *e)
 {
     struct sim *s = sim_of(a);
@@ -216,6 +221,7 @@ static const struct attach_ops ops = {
     .list = sim_list,
     .connect = sim_connect,
     .keep = sim_keep,
+    .refresh = sim_refresh,
     .disconnect = sim_disconnect,
     .event_fd = sim_event_fd,
     .drain = sim_drain,
