@@ -211,7 +211,6 @@ static int end_leftover(const struct child *c, struct err *e)
     log_info("child %s: ending the one that an earlier server left: pid=%d", c->name, pid);
     if (!end_process(pidfd))
         return err_set(e, -EBUSY, "%s: process %d of an earlier server does not end", c->name, pid);
-    unlink(c->pid_file);
     return 0;
 }
 
@@ -270,6 +269,8 @@ int child_start(const struct child_spec *spec, struct child **ret, struct err *e
         return err_set(e, -ENOMEM, "start %s: out of memory", spec->name);
 
     int rc = end_leftover(c, e);
+    if (rc == 0 && c->pid_file && unlink(c->pid_file) < 0 && errno != ENOENT)
+        rc = err_errno(e, "start %s: remove %s", c->name, c->pid_file);
     if (rc == 0)
         rc = spawn(c, e);
     if (rc < 0)
@@ -338,5 +339,7 @@ void child_stop(struct child *c)
             log_warn("child %s: process %d does not end", c->name, (int)c->pid);
         waitpid(c->pid, NULL, WNOHANG);
     }
+    if (c->pid_file)
+        unlink(c->pid_file);
     child_free(c);
 }

@@ -22,8 +22,8 @@ struct child_spec {
 struct child;
 
 /* Ends the leftover process that pid_file names (if its executable's name and leftover_arg are
- * ours), then starts the child; its output joins our standard error.  The strings of *spec are
- * copied.  -errno if it cannot be started at all. */
+ * ours), removes the pid file, then starts the child (which may write it anew); its output joins
+ * our standard error.  The strings of *spec are copied.  -errno if it cannot be started at all. */
 int child_start(const struct child_spec *spec, struct child **ret, struct err *e);
 
 /* Readable when the child has ended; -1 while it is not running. Borrowed. */
@@ -35,7 +35,7 @@ void child_tick(struct child *c);
 
 bool child_running(const struct child *c);
 
-/* SIGTERM, up to 3 s, SIGKILL; waits for the end.  NULL is legal. */
+/* SIGTERM, up to 3 s, SIGKILL; waits for the end and removes the pid file.  NULL is legal. */
 void child_stop(struct child *c);
 
 #endif

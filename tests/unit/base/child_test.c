@@ -67,6 +67,15 @@ static void wait_for_cmdline(pid_t pid)
     assert_true(there);
 }
 
+static void write_pid(const char *path, pid_t pid)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    fprintf(f, "%d\n", (int)pid);
+    fclose(f);
+}
+
 static pid_t start_stranger(const char *seconds, const char *pid_path)
 {
     char word[16];
@@ -77,10 +86,7 @@ static pid_t start_stranger(const char *seconds, const char *pid_path)
 
     assert_int_equal(posix_spawnp(&pid, "sleep", NULL, NULL, argv, environ), 0);
     wait_for_cmdline(pid);
-    FILE *f = fopen(pid_path, "w");
-    assert_non_null(f);
-    fprintf(f, "%d\n", (int)pid);
-    fclose(f);
+    write_pid(pid_path, pid);
     return pid;
 }
 
@@ -186,9 +192,11 @@ static void a_stranger_in_the_pid_file_is_left_alone(void **state)
     pid_t stranger = start_stranger("98761", pid_path);
 
     for (size_t i = 0; i < 2; i++) {
+        write_pid(pid_path, stranger);
         child_stop(start(long_sleep, pid_path, args[i]));
         assert_int_equal(waitpid(stranger, NULL, WNOHANG), 0);
     }
+    write_pid(pid_path, stranger);
     char sh[] = "sh", dash_c[] = "-c", script[] = "exec sleep 98761";
     char *argv[] = { sh, dash_c, script, NULL };
     child_stop(start(argv, pid_path, "98761")); /* our argument, another program */
@@ -196,7 +204,7 @@ static void a_stranger_in_the_pid_file_is_left_alone(void **state)
 
     kill(stranger, SIGKILL);
     waitpid(stranger, NULL, 0);
-    unlink(pid_path);
+    assert_int_equal(access(pid_path, F_OK), -1);
 }
 
 static void a_pid_file_of_rubbish_is_ignored(void **state)
@@ -213,7 +221,6 @@ static void a_pid_file_of_rubbish_is_ignored(void **state)
         fclose(f);
         child_stop(start(long_sleep, pid_path, "98761"));
     }
-    unlink(pid_path);
 }
 
 static void a_child_that_ignores_sigterm_is_killed(void **state)
