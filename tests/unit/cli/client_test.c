@@ -138,7 +138,7 @@ static void a_refusal_is_its_detail(void **state)
 
     (void)state;
     fake_start(
-        &f, HEAD("409 Conflict", "47") "{\"status\": 409, \"detail\": \"in the \\u001b[1mway\"}");
+        &f, HEAD("409 Conflict", "48") "{\"status\": 409, \"detail\": \"in the \\u001b[1mway\"}");
     assert_int_equal(call(&f, &r, &e), -EREMOTEIO);
     assert_string_equal(e.msg, "in the ?[1mway");
     assert_int_equal(r.status, 409);
