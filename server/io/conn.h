@@ -102,14 +102,7 @@ struct listener {
     struct shard_task stop_task;
 };
 
-/* Any thread: opens a listening socket on "10.0.0.1:10809" or "[::1]:10809" (numbers, not names).
- * -EINVAL, -EADDRINUSE … with a message that names the address. */
-int listener_open(const char *address, int *ret_fd, struct err *e);
-
-/* Any thread: the address that a listening socket really has (after port 0). */
-int listener_address(int fd, char *ret_text, size_t size);
-
-/* On the shard.  Takes the descriptor over. */
+/* On the shard.  Takes over a listening socket that is blocking (net_listen()). */
 void listener_start(struct listener *l, struct shard *s, int fd);
 void listener_stop(struct listener *l);
 

@@ -11,12 +11,14 @@
 
 #include "server/base/clock.h"
 #include "server/base/log.h"
+#include "server/base/net.h"
 #include "server/nbd/peer.h"
 
 #define CONNECTIONS       4096u
 #define HANDSHAKING       256u
 #define HANDSHAKE_SECONDS 10u
 #define LISTENERS_MAX     16u
+#define BACKLOG           1024
 
 #define OWNER(type, member, p) ((type *)(void *)((char *)(p)-offsetof(type, member)))
 
@@ -178,7 +180,7 @@ int nbd_service_listen(struct nbd_service *n, const char *address, struct err *e
     if (n->listener_count >= LISTENERS_MAX)
         rc = err_set(e, -EINVAL, "nbd: at most %u addresses", LISTENERS_MAX);
     else
-        rc = listener_open(address, &l->listener.fd, e);
+        rc = net_listen(address, 0, BACKLOG, &l->listener.fd, e);
     if (rc < 0) {
         free(l);
         return rc;
@@ -190,9 +192,11 @@ int nbd_service_listen(struct nbd_service *n, const char *address, struct err *e
     return 0;
 }
 
-int nbd_service_address(struct nbd_service *n, char *ret_text, size_t size)
+void nbd_service_address(struct nbd_service *n, char ret_text[static NET_ADDRESS_SIZE])
 {
-    return n->listeners ? listener_address(n->listeners->listener.fd, ret_text, size) : -ENOENT;
+    ret_text[0] = '\0';
+    if (n->listeners)
+        net_local(n->listeners->listener.fd, ret_text);
 }
 
 static void run_stop(void *arg)

@@ -4,10 +4,10 @@
 #ifndef GRIDBOX_NBD_SERVICE_H
 #define GRIDBOX_NBD_SERVICE_H
 
-#include <stddef.h>
 #include <stdint.h>
 
 #include "server/base/err.h"
+#include "server/base/net.h"
 
 struct export_table;
 struct nbd_service;
@@ -28,8 +28,9 @@ int nbd_service_start(struct shard *shard, struct export_table *exports,
  * message that names the address.  May be called for several addresses, at most 16. */
 int nbd_service_listen(struct nbd_service *n, const char *address, struct err *e);
 
-/* control: the address of the newest listener, with the real port where 0 was asked for. */
-int nbd_service_address(struct nbd_service *n, char *ret_text, size_t size);
+/* control: the address of the newest listener, with the real port where 0 was asked for; "" if
+ * there is none. */
+void nbd_service_address(struct nbd_service *n, char ret_text[static NET_ADDRESS_SIZE]);
 
 /* control: stops listening, cuts every connection, waits for their running requests, frees.  Before
  * export_table_free().  NULL is legal. */

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "server/base/net.h"
 #include "server/io/conn.h"
 
 #define OUTS     64
@@ -22,7 +23,7 @@ struct server {
     struct shard *shard;
     struct listener listener;
     struct conn conn;
-    char address[64];
+    char address[NET_ADDRESS_SIZE];
     uint16_t port;
 
     size_t take_max;         /* input takes at most this much at a time; 0 = nothing */
@@ -124,8 +125,8 @@ static struct server *server_start(size_t take_max, size_t room)
     s->listener.accepted = on_accepted;
     s->listener.stopped = on_stopped;
     assert_int_equal(shard_start("test", &s->shard, &e), 0);
-    assert_int_equal(listener_open("127.0.0.1:0", &s->listener.fd, &e), 0);
-    assert_int_equal(listener_address(s->listener.fd, s->address, sizeof s->address), 0);
+    assert_int_equal(net_listen("127.0.0.1:0", 0, 16, &s->listener.fd, &e), 0);
+    net_local(s->listener.fd, s->address);
     s->port = (uint16_t)atoi(strchr(s->address, ':') + 1);
     shard_call(s->shard, start_listening, s);
     return s;
@@ -371,33 +372,6 @@ static void finish_delivers_the_last_answer_over_unread_input(void **state)
     server_stop(s);
 }
 
-static void a_bad_address_is_refused_in_words(void **state)
-{
-    static const char *const bad[] = { "",          "10809",  ":10809",          "localhost:1",
-                                       "1.2.3.4:x", "[::1:1", "1.2.3.4:99999999" };
-    struct err e;
-    int fd;
-
-    (void)state;
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        e.code = 0;
-        assert_true(listener_open(bad[i], &fd, &e) < 0);
-        assert_true(e.code < 0 && e.msg[0]);
-    }
-}
-
-static void a_port_in_use_is_refused_by_name(void **state)
-{
-    struct server *s = server_start(ALL, 0);
-    struct err e = { 0 };
-    int fd;
-
-    (void)state;
-    assert_int_equal(listener_open(s->address, &fd, &e), -EADDRINUSE);
-    assert_non_null(strstr(e.msg, s->address));
-    server_stop(s);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -408,8 +382,6 @@ int main(void)
         cmocka_unit_test(output_larger_than_the_socket_arrives_in_order),
         cmocka_unit_test(closing_gives_unsent_output_back),
         cmocka_unit_test(finish_delivers_the_last_answer_over_unread_input),
-        cmocka_unit_test(a_bad_address_is_refused_in_words),
-        cmocka_unit_test(a_port_in_use_is_refused_by_name),
     };
     return cmocka_run_group_tests_name("conn", tests, NULL, NULL);
 }

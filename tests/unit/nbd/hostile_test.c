@@ -4,15 +4,20 @@
 #include "tests/unit/unit.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "server/base/clock.h"
 #include "server/block/blkdev.h"
-#include "tests/unit/nbd/rig.inc.c"
+#include "tests/unit/nbd/rig.h"
 #include "tests/unit/nbd/wire_build.h"
 
 #define GOOD 0xa1

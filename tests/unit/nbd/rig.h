@@ -28,7 +28,7 @@ struct rig {
     struct export_backend backend;
     struct export_table *exports;
     struct nbd_service *service;
-    char address[64];
+    char address[NET_ADDRESS_SIZE];
     int open_error; /* what the next open of any disk fails with */
     struct rig_disk disks[RIG_DISKS];
 };

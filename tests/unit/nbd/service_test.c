@@ -2,12 +2,15 @@
 /* service_test - the service over loopback, as libnbd sees it. */
 #include "tests/unit/unit.h"
 
+#include <errno.h>
 #include <libnbd.h>
 #include <pthread.h>
-#include <unistd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "server/block/blkdev.h"
-#include "tests/unit/nbd/rig.inc.c"
+#include "tests/unit/nbd/rig.h"
 
 #define TOKEN 0xa1
 
@@ -22,7 +25,7 @@ static struct nbd_handle *client(void)
 
 static int dial(struct nbd_handle *h, const struct rig *r, const char *name)
 {
-    char host[64], *port;
+    char host[NET_ADDRESS_SIZE], *port;
 
     snprintf(host, sizeof host, "%s", r->address);
     port = strrchr(host, ':');
