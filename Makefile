@@ -3,9 +3,15 @@
 # Sources, tests and fuzz targets are found by wildcard: adding a file edits no list.
 
 SHELL := /bin/bash
+# V=1 shows the commands.
+V ?=
+Q := $(if $(V),,@)
+say = @$(if $(V),true,printf '%-5s %s\n' $(1) '$(2)')
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
 MAKEFLAGS += --no-builtin-rules
+.SECONDARY:
+jobs := -j$(shell nproc)
 
 FLAVOUR ?=
 B := build$(if $(FLAVOUR),/$(FLAVOUR))
@@ -68,22 +74,26 @@ host_a := $(B)/libhostside.a
 shared_src := $(wildcard server/base/*.c server/contract/*.c)
 
 $(B)/gridboxd: $(call obj,server/main/main.c) $(server_a)
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(SERVER_LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(SERVER_LIBS)
 
 $(B)/gridbox: $(call obj,$(sort $(wildcard server/cli/*.c) $(shared_src)))
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(CLI_LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(CLI_LIBS)
 
 $(B)/gridbox-host: $(call obj,$(sort $(wildcard hostside/*.c) $(shared_src)))
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(HOST_LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(HOST_LIBS)
 
 $(server_a): $(call obj,$(server_src))
 	@rm -f $@; ar rcs $@ $^
 $(host_a): $(call obj,$(host_src))
 	@rm -f $@; ar rcs $@ $^
 
-$(B)/obj/%.o: %.c build/config.mk
+$(B)/obj/%.o: %.c | build/config.mk
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 
@@ -102,7 +112,8 @@ unit_help = $(call obj,$(filter-out %_test.c,$(wildcard tests/unit/$(1)*.c)))
 .SECONDEXPANSION:
 $(B)/unit/%_test: $(B)/obj/tests/unit/%_test.o $$(call unit_help,$$(dir $$*)) $(server_a) $(host_a)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(server_a) $(host_a) -Wl,--end-group \
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(server_a) $(host_a) -Wl,--end-group \
 		$(SERVER_LIBS) $(UNIT_LIBS) -lcmocka
 
 .PHONY: unit unit-bins
@@ -114,7 +125,8 @@ unit: unit-bins
 
 build/fuzz/%_fuzz: tests/fuzz/%_fuzz.c $(server_src) $(host_src) $(headers)
 	@mkdir -p $(@D)
-	clang-14 $(filter-out -Wlogical-op -Wduplicated-% -Walloc-zero -Wtrampolines,$(base_cflags)) \
+	$(call say,FUZZ,$@)
+	$(Q)clang-14 $(filter-out -Wlogical-op -Wduplicated-% -Walloc-zero -Wtrampolines,$(base_cflags)) \
 		-Wno-everything -fsanitize=fuzzer,address,undefined $(DEPS_CFLAGS) -o $@ $< \
 		$$(sed -n 's,^/\* *sources: *\(.*\) \*/$$,\1,p' $<) -ljansson -pthread
 
@@ -138,9 +150,9 @@ static: check-layers check-format check-headers check-scripts
 .PHONY: quick check check-all check-inner check-all-inner
 # Builds, reads and runs the unit tests under ASan and UBSan: at most a minute.
 quick:
-	@$(MAKE) WERROR=-Werror all
+	@$(MAKE) $(jobs) WERROR=-Werror all
 	@$(MAKE) static
-	@$(MAKE) FLAVOUR=asan WERROR=-Werror unit
+	@$(MAKE) $(jobs) FLAVOUR=asan WERROR=-Werror unit
 
 # Everything that lands is proved by this.  The packages come first, in a make of their own, so that
 # nothing is probed before it is there.
