@@ -94,7 +94,7 @@ static int check_count(struct catalog *c, int64_t host_id, struct err *e)
                          CAT_DOMAINS_OF_A_HOST);
 }
 
-static int insert(struct catalog *c, struct cat_domain *d, struct err *e)
+int cat_domain_add(struct catalog *c, struct cat_domain *d, struct err *e)
 {
     int rc = exists(c, "SELECT 1 FROM domain WHERE name = ?", d->name, e);
 
@@ -108,16 +108,11 @@ static int insert(struct catalog *c, struct cat_domain *d, struct err *e)
                     " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     "tiiiitti", d->name, d->host_id, d->volume_id, (int64_t)d->memory_mib,
                     (int64_t)d->vcpus, d->mac, d->uuid, clock_wall_s());
+    if (rc == -EEXIST)
+        return err_set(e, -EADDRINUSE, "another domain has this MAC address or UUID");
     if (rc == 0)
         d->id = db_last_id(c);
     return rc;
-}
-
-int cat_domain_add(struct catalog *c, struct cat_domain *d, struct err *e)
-{
-    int rc = cat_begin(c, e);
-
-    return rc < 0 ? rc : cat_end(c, insert(c, d, e), e);
 }
 
 int cat_domain_set_running(struct catalog *c, const struct cat_domain *d, struct err *e)

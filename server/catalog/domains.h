@@ -39,8 +39,9 @@ struct cat_domain {
 };
 
 /* Adds a row with name, host_id, volume_id, memory_mib, vcpus, mac and uuid of *d, stopped.
- *   -EEXIST  the name is taken, or MAC or UUID: then "…try again"
- *   -EDQUOT  the host has as many as it can have */
+ *   -EEXIST      the name is taken
+ *   -EADDRINUSE  the MAC or the UUID is: try others, the transaction is not spoiled
+ *   -EDQUOT      the host has as many as it can have */
 int cat_domain_add(struct catalog *c, struct cat_domain *d, struct err *e);
 
 int cat_domain_get(struct catalog *c, const char *name, struct cat_domain *ret, struct err *e);
