@@ -2,6 +2,7 @@
 /* rig - a store in a temporary directory, with images, volumes and requests. */
 #include "tests/unit/store/rig.h"
 
+#include <dirent.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +53,21 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 void rig_remove(struct rig *g)
 {
     nftw(g->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+unsigned rig_files(const struct rig *g)
+{
+    char path[160];
+    unsigned count = 0;
+    struct dirent *entry;
+
+    snprintf(path, sizeof path, "%s/layers", g->dir);
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    while ((entry = readdir(dir)))
+        count += entry->d_name[0] != '.';
+    closedir(dir);
+    return count;
 }
 
 uint8_t image_byte(uint64_t offset)

@@ -35,6 +35,9 @@ void rig_open(struct rig *g);   /* store_open; fails the test when that does */
 void rig_close(struct rig *g);  /* runs what is left, then store_close */
 void rig_remove(struct rig *g); /* deletes the directory */
 
+/* How many files lie in layers/. */
+unsigned rig_files(const struct rig *g);
+
 /* Byte i of block b of an image: never 0, differs from block to block. */
 uint8_t image_byte(uint64_t offset);
 

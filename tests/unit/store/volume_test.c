@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/store/volume.h"
 #include "tests/unit/store/fake_shard.h"
 #include "tests/unit/store/rig.h"
 
@@ -211,6 +212,196 @@ static void first_answer_waits_for_the_open_mark(void **state)
     assert_int_equal(error, 0);
 }
 
+static void write_after_trim_waits_for_the_punch(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t buf[4096];
+    int error;
+
+    memset(buf, 0x22, sizeof buf);
+    assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 0, 4096, buf), 0);
+    fake_run();
+    fake_hold(fake_slow_pool(), true);
+    assert_int_equal(rig_io(f->d, BLK_TRIM, 0, 0, 4096, NULL), 0); /* answered; not yet punched */
+    assert_int_equal(fake_jobs(fake_slow_pool()), 1);
+    rig_begin(f->d, BLK_WRITE, 0, 0, 4096, buf, &error);
+    fake_run();
+    assert_int_equal(error, PENDING);
+    expect_fill(f->d, 0, 4096, 0);
+    fake_hold(fake_slow_pool(), false);
+    fake_run();
+    assert_int_equal(error, 0);
+    expect_fill(f->d, 0, 4096, 0x22);
+}
+
+static void two_first_touches_of_one_block_both_last(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t a[512], b[512];
+    int first, second;
+
+    memset(a, 0xA0, sizeof a);
+    memset(b, 0xB0, sizeof b);
+    fake_hold(fake_read_pool(), true);
+    rig_begin(f->d, BLK_WRITE, 0, 0, 512, a, &first);
+    rig_begin(f->d, BLK_WRITE, 0, 512, 512, b, &second);
+    fake_run();
+    fake_hold(fake_read_pool(), false);
+    fake_run();
+    assert_int_equal(first, 0);
+    assert_int_equal(second, 0);
+    expect_fill(f->d, 0, 512, 0xA0);
+    expect_fill(f->d, 512, 512, 0xB0);
+    expect_image(f->d, 1024, 4096 - 1024);
+}
+
+static void volumes_do_not_see_each_other(void **state)
+{
+    struct fixture *f = *state;
+    struct volume *other = rig_volume(&f->rig, rig_new_id(), f->image, SIZE, 1);
+    uint8_t buf[4096];
+
+    memset(buf, 0x33, sizeof buf);
+    assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 0, 4096, buf), 0);
+    expect_image(volume_device(other), 0, SIZE);
+    memset(buf, 0x44, sizeof buf);
+    assert_int_equal(rig_io(volume_device(other), BLK_WRITE, 0, 4096, 4096, buf), 0);
+    expect_fill(f->d, 0, 4096, 0x33);
+    expect_image(f->d, 4096, 4096);
+    rig_volume_close(other);
+}
+
+static void volume_may_be_larger_than_its_image_and_end_in_a_part_of_a_block(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t size = SIZE + 3 * 4096 + 1536;
+    struct layer_id top = rig_new_id();
+    struct volume *v = rig_volume(&f->rig, top, f->image, size, 1);
+    struct blkdev *d = volume_device(v);
+    uint8_t buf[1024];
+
+    expect_fill(d, SIZE, size - SIZE, 0);
+    memset(buf, 0x55, sizeof buf);
+    assert_int_equal(rig_io(d, BLK_WRITE, 0, size - 1024, 1024, buf), 0);
+    expect_fill(d, SIZE, size - SIZE - 1024, 0);
+    expect_fill(d, size - 1024, 1024, 0x55);
+    rig_volume_close(v);
+    v = rig_volume(&f->rig, top, f->image, size, 1);
+    d = volume_device(v);
+    expect_fill(d, size - 1024, 1024, 0x55);
+    assert_int_equal(rig_io(d, BLK_TRIM, 0, SIZE, size - SIZE, NULL), 0);
+    expect_fill(d, SIZE, size - SIZE, 0);
+    rig_volume_close(v);
+}
+
+static void zeroes_without_a_hole_take_space(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t data;
+
+    assert_int_equal(rig_io(f->d, BLK_ZERO, BLK_NO_HOLE, 512, 64 * 1024, NULL), 0);
+    expect_fill(f->d, 512, 64 * 1024, 0);
+    expect_image(f->d, 64 * 1024 + 512, 4096);
+    CHECK(layer_usage(f->rig.store, f->top, &data, &e));
+    assert_int_equal(data, 17 * 4096);
+    assert_int_equal(rig_io(f->d, BLK_TRIM, 0, 0, SIZE, NULL), 0);
+    CHECK(layer_usage(f->rig.store, f->top, &data, &e));
+    assert_int_equal(data, 0);
+}
+
+static void long_trim_is_done_in_pieces(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t size = 300ull << 20;
+    struct volume *v = rig_volume(&f->rig, rig_new_id(), f->image, size, 1);
+    struct blkdev *d = volume_device(v);
+    uint8_t buf[4096] = { 1 };
+
+    for (uint64_t at = 0; at < size; at += 50ull << 20)
+        assert_int_equal(rig_io(d, BLK_WRITE, 0, at, 4096, buf), 0);
+    assert_int_equal(rig_io(d, BLK_TRIM, BLK_FUA, 4096 + 512, size - 4096 - 512, NULL), 0);
+    expect_bytes(d, 0, 4096, buf);
+    expect_fill(d, 50ull << 20, 4096, 0);
+    expect_fill(d, 250ull << 20, 4096, 0);
+    rig_volume_close(v);
+}
+
+static void untouched_volume_has_no_files(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t buf[4096] = { 1 };
+
+    assert_int_equal(rig_io(f->d, BLK_READ, 0, 0, 4096, buf), 0);
+    assert_int_equal(rig_io(f->d, BLK_FLUSH, 0, 0, 0, NULL), 0);
+    assert_int_equal(rig_files(&f->rig), 2); /* the image's */
+    assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 0, 4096, buf), 0);
+    assert_int_equal(rig_files(&f->rig), 4);
+}
+
+static void reopened_volume_has_what_is_in_the_journal_alone(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t buf[4096];
+
+    memset(buf, 0x66, sizeof buf);
+    assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 8192, 4096, buf), 0);
+    rig_volume_close(f->v);
+    f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 1);
+    f->d = volume_device(f->v);
+    expect_fill(f->d, 8192, 4096, 0x66);
+    expect_image(f->d, 0, 8192);
+}
+
+/* Pretends that nothing was written for a while. */
+static void let_time_pass(struct fixture *f)
+{
+    f->v->last_mutation_ns -= VOL_CLEAN_AFTER_NS;
+    for (int i = 0; i < 3; i++) {
+        fake_fire_timers();
+        fake_run();
+    }
+}
+
+static void quiet_volume_is_committed_and_marked_clean(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t buf[4096] = { 1 };
+
+    assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 0, 4096, buf), 0);
+    fake_run();
+    assert_int_equal(f->v->mark.durable, DISK_OPEN);
+    fake_fire_timers();
+    fake_run();
+    assert_int_equal(f->v->mark.durable, DISK_OPEN); /* too early */
+    let_time_pass(f);
+    assert_int_equal(f->v->mark.durable, DISK_CLEAN);
+    assert_false(f->v->mark.busy);
+    assert_false(f->v->dirty);
+    assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 4096, 4096, buf), 0);
+    assert_int_equal(f->v->mark.durable, DISK_OPEN);
+}
+
+static void write_while_the_clean_mark_is_written_is_answered_after_open(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t buf[4096] = { 1 };
+    int error;
+
+    assert_int_equal(rig_io(f->d, BLK_WRITE, BLK_FUA, 0, 4096, buf), 0);
+    fake_run();
+    f->v->last_mutation_ns -= VOL_CLEAN_AFTER_NS;
+    fake_hold(fake_slow_pool(), true);
+    fake_fire_timers(); /* CLEAN is under way */
+    assert_true(f->v->mark.busy);
+    rig_begin(f->d, BLK_WRITE, 0, 4096, 4096, buf, &error);
+    fake_run();
+    assert_int_equal(error, PENDING);
+    fake_hold(fake_slow_pool(), false);
+    fake_run();
+    assert_int_equal(error, 0);
+    assert_int_equal(f->v->mark.durable, DISK_OPEN);
+}
+
 static void note_drained(void *ctx)
 {
     *(bool *)ctx = true;
@@ -234,24 +425,32 @@ static void closed_volume_refuses_requests(void **state)
     f->v = NULL;
 }
 
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(untouched_volume_reads_as_its_image, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(whole_blocks_are_written, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(first_touch_of_a_part_keeps_the_rest_of_the_block, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(trim_makes_whole_blocks_zero_and_leaves_partial_ones,
-                                        set_up, tear_down),
-        cmocka_unit_test_setup_teardown(write_zeroes_zeroes_partial_blocks_too, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(part_of_a_zeroed_block_is_written_over_zeros, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(status_tells_data_from_holes, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(flush_returns_only_after_the_sync, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(flush_that_comes_later_waits_for_the_next_commit, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(first_answer_waits_for_the_open_mark, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(closed_volume_refuses_requests, set_up, tear_down),
+        TEST(untouched_volume_reads_as_its_image),
+        TEST(whole_blocks_are_written),
+        TEST(first_touch_of_a_part_keeps_the_rest_of_the_block),
+        TEST(trim_makes_whole_blocks_zero_and_leaves_partial_ones),
+        TEST(write_zeroes_zeroes_partial_blocks_too),
+        TEST(part_of_a_zeroed_block_is_written_over_zeros),
+        TEST(status_tells_data_from_holes),
+        TEST(flush_returns_only_after_the_sync),
+        TEST(flush_that_comes_later_waits_for_the_next_commit),
+        TEST(first_answer_waits_for_the_open_mark),
+        TEST(write_after_trim_waits_for_the_punch),
+        TEST(two_first_touches_of_one_block_both_last),
+        TEST(volumes_do_not_see_each_other),
+        TEST(volume_may_be_larger_than_its_image_and_end_in_a_part_of_a_block),
+        TEST(zeroes_without_a_hole_take_space),
+        TEST(long_trim_is_done_in_pieces),
+        TEST(untouched_volume_has_no_files),
+        TEST(reopened_volume_has_what_is_in_the_journal_alone),
+        TEST(quiet_volume_is_committed_and_marked_clean),
+        TEST(write_while_the_clean_mark_is_written_is_answered_after_open),
+        TEST(closed_volume_refuses_requests),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files that fail: a full disk at every step, a sync that fails once, short writes. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit/store/fake_shard.h"
+#include "tests/unit/store/rig.h"
+#include "tests/unit/store/sim_ops.h"
+
+#define SIZE (256u << 10)
+
+struct fixture {
+    struct rig rig;
+    struct sim *sim;
+    struct layer_id image, top;
+    struct volume *v;
+    struct blkdev *d;
+};
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+
+    f->sim = sim_new(99);
+    f->rig.ops = sim_ops(f->sim);
+    f->rig.journal_bytes = 128u << 10;
+    rig_init(&f->rig);
+    rig_open(&f->rig);
+    f->image = rig_image(&f->rig, SIZE);
+    f->top = rig_new_id();
+    f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 1);
+    f->d = volume_device(f->v);
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    if (f->v)
+        rig_volume_close(f->v);
+    if (f->rig.store)
+        rig_close(&f->rig);
+    rig_remove(&f->rig);
+    sim_free(f->sim);
+    free(f);
+    return 0;
+}
+
+static void failed_sync_is_final(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t buf[4096] = { 7 };
+
+    assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 0, 4096, buf), 0);
+    sim_fail_next(f->sim, SIM_SYNC, 1, -EIO); /* once: the next one would succeed */
+    assert_int_equal(rig_io(f->d, BLK_FLUSH, 0, 0, 0, NULL), -EIO);
+    assert_int_equal(f->rig.failures, 1);
+    assert_int_equal(rig_io(f->d, BLK_FLUSH, 0, 0, 0, NULL), -EIO);
+    assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 4096, 4096, buf), -EIO);
+    expect_image(f->d, 8192, 4096); /* reads go on */
+}
+
+static int count_open(void *ctx, struct layer_id id)
+{
+    struct fixture *f = ctx;
+
+    assert_memory_equal(&id, &f->top, sizeof id);
+    f->rig.failures += 100;
+    return 0;
+}
+
+static void failed_volume_is_named_at_the_next_start(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t buf[4096] = { 7 };
+
+    assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 0, 4096, buf), 0);
+    sim_fail_next(f->sim, SIM_SYNC, 1, -EIO);
+    assert_int_equal(rig_io(f->d, BLK_FLUSH, 0, 0, 0, NULL), -EIO);
+    rig_volume_close(f->v);
+    f->v = NULL;
+    rig_close(&f->rig);
+    rig_open(&f->rig);
+    CHECK(store_recover(f->rig.store, count_open, f, &e));
+    assert_int_equal(f->rig.failures, 101);
+}
+
+static void failed_write_fails_the_volume(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t buf[4096] = { 7 };
+
+    assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 0, 4096, buf), 0);
+    fake_run();
+    sim_fail_next(f->sim, SIM_WRITE, 1, -EROFS);
+    assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 4096, 4096, buf), -EIO);
+    assert_int_equal(f->rig.failures, 1);
+    expect_image(f->d, 4096, 4096);
+}
+
+static void failed_journal_fails_every_volume(void **state)
+{
+    struct fixture *f = *state;
+    struct volume *other = rig_volume(&f->rig, rig_new_id(), f->image, SIZE, 1);
+    uint8_t buf[4096] = { 7 };
+
+    assert_int_equal(rig_io(f->d, BLK_WRITE, BLK_FUA, 0, 4096, buf), 0);
+    assert_int_equal(rig_io(volume_device(other), BLK_WRITE, BLK_FUA, 0, 4096, buf), 0);
+    assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 4096, 4096, buf), 0);
+    fake_hold(fake_slow_pool(), true);
+    int error;
+    rig_begin(f->d, BLK_FLUSH, 0, 0, 0, NULL, &error);
+    fake_run();
+    fake_hold(fake_slow_pool(), false);
+    assert_true(fake_step()); /* the data's sync */
+    assert_true(fake_step()); /* its message: the journal is next */
+    sim_fail_next(f->sim, SIM_SYNC, 1, -EIO);
+    fake_run();
+    assert_int_equal(error, -EIO);
+    assert_int_equal(f->rig.failures, 2);
+    assert_int_equal(rig_io(volume_device(other), BLK_WRITE, 0, 0, 4096, buf), -EIO);
+    rig_volume_close(other);
+}
+
+static void short_writes_are_continued(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t *buf = malloc(SIZE);
+
+    memset(buf, 0x5A, SIZE);
+    sim_short_writes(f->sim, true);
+    assert_int_equal(rig_io(f->d, BLK_WRITE, BLK_FUA, 512, SIZE - 1024, buf), 0);
+    rig_volume_close(f->v);
+    rig_close(&f->rig);
+    rig_open(&f->rig);
+    f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 1);
+    f->d = volume_device(f->v);
+    expect_image(f->d, 0, 512);
+    expect_fill(f->d, 512, SIZE - 1024, 0x5A);
+    expect_image(f->d, SIZE - 512, 512);
+    free(buf);
+}
+
+/* A write of several blocks, partial at both ends, over blocks of every state. */
+static int one_write(struct fixture *f, uint8_t fill)
+{
+    uint8_t *buf = malloc(9 * 4096);
+    int error;
+
+    memset(buf, fill, 9 * 4096);
+    error = rig_io(f->d, BLK_WRITE, 0, 4096 + 512, 8 * 4096, buf);
+    free(buf);
+    return error;
+}
+
+static void full_disk_at_any_step_of_a_write_breaks_nothing(void **state)
+{
+    struct fixture *f = *state;
+    unsigned refused = 0;
+
+    for (unsigned skip = 0; skip < 16; skip++) {
+        uint8_t fill = (uint8_t)(0x40 + skip);
+
+        fake_run();
+        sim_full(f->sim, skip / 2, 1);
+        int error = one_write(f, fill);
+        sim_full(f->sim, 0, 0);
+        fake_run();
+        assert_int_equal(f->rig.failures, 0);
+        if (error) {
+            assert_int_equal(error, -ENOSPC);
+            refused++;
+            expect_image(f->d, 0, 4096 + 512); /* around it nothing changed */
+            expect_image(f->d, 9 * 4096 + 512, SIZE - 9 * 4096 - 512);
+            assert_int_equal(one_write(f, fill), 0); /* there is space again */
+        }
+        expect_fill(f->d, 4096 + 512, 8 * 4096, fill);
+        /* The next round writes over blocks that are zero, or first touches. */
+        if (skip % 2)
+            assert_int_equal(rig_io(f->d, BLK_TRIM, 0, 4096, 9 * 4096, NULL), 0);
+        if (skip % 2 == 0) {
+            rig_volume_close(f->v);
+            f->top = rig_new_id();
+            f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 1);
+            f->d = volume_device(f->v);
+        } else {
+            expect_fill(f->d, 4096, 9 * 4096, 0);
+            uint8_t *image = malloc(SIZE);
+            fill_image(image, 0, SIZE);
+            assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 0, SIZE, image), 0);
+            free(image);
+        }
+    }
+    assert_true(refused >= 8);
+}
+
+static void full_disk_at_a_checkpoint_only_delays_it(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t buf[4096];
+
+    for (unsigned i = 0; i < 60; i++) { /* the journal has room for 2 * 15 batches */
+        memset(buf, (int)i + 1, sizeof buf);
+        if (i == 10)
+            sim_fail_next(f->sim, SIM_OPEN, 2, -ENOSPC); /* no room for new map files, twice */
+        assert_int_equal(rig_io(f->d, BLK_WRITE, 0, (i % 60) * 4096, 4096, buf), 0);
+        int error;
+        rig_begin(f->d, BLK_FLUSH, 0, 0, 0, NULL, &error);
+        fake_run();
+        for (int tries = 0; error == PENDING && tries < 5; tries++) {
+            fake_fire_timers();
+            fake_run();
+        }
+        assert_int_equal(error, 0);
+    }
+    assert_int_equal(f->rig.failures, 0);
+    rig_volume_close(f->v);
+    rig_close(&f->rig);
+    rig_open(&f->rig);
+    f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 1);
+    f->d = volume_device(f->v);
+    for (unsigned i = 0; i < 60; i++)
+        expect_fill(f->d, i * 4096, 4096, (uint8_t)(i + 1));
+}
+
+static void full_disk_during_an_import_leaves_nothing(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t *buf = malloc(SIZE);
+
+    memset(buf, 1, SIZE);
+    for (unsigned step = 0;; step++) {
+        struct layer_writer *w = NULL;
+        struct err e = { 0 };
+        uint64_t data;
+
+        sim_fail_at(f->sim, sim_count(f->sim) + step, 1, -ENOSPC);
+        int rc = layer_create(f->rig.store, SIZE, &w, &e);
+        if (rc == 0)
+            rc = layer_write(w, 0, buf, SIZE, &e);
+        if (rc == 0)
+            rc = layer_seal(w, &data, &e);
+        if (rc < 0)
+            assert_true(e.msg[0]);
+        layer_writer_free(w);
+        sim_fail_at(f->sim, 0, 0, 0);
+        if (rc == 0)
+            break;
+        assert_int_equal(rc, -ENOSPC);
+        assert_int_equal(rig_files(&f->rig), 2); /* the fixture's image alone */
+    }
+    free(buf);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(failed_sync_is_final),
+        TEST(failed_volume_is_named_at_the_next_start),
+        TEST(failed_write_fails_the_volume),
+        TEST(failed_journal_fails_every_volume),
+        TEST(short_writes_are_continued),
+        TEST(full_disk_at_any_step_of_a_write_breaks_nothing),
+        TEST(full_disk_at_a_checkpoint_only_delays_it),
+        TEST(full_disk_during_an_import_leaves_nothing),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

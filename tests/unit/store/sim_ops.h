@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sim_ops - file operations that can fail, be short, and lose power.
+ *
+ * The files are real ones in a temporary directory, so everything that looks at them works; beside
+ * them this keeps what would be on the disk: of each file the content at its last sync and the
+ * writes since, of each directory its entries at its last sync and the changes since.  A power cut
+ * keeps any subset of those writes, whole or torn at 512 bytes, and a prefix of the changes of each
+ * directory.  Nothing is really synced, which makes it quick.
+ * One at a time: it belongs to the test's thread. */
+#ifndef GRIDBOX_TESTS_STORE_SIM_OPS_H
+#define GRIDBOX_TESTS_STORE_SIM_OPS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "server/io/file_ops.h"
+
+enum sim_op {
+    SIM_OPEN, /* that makes a file */
+    SIM_WRITE,
+    SIM_SYNC,
+    SIM_SYNC_DIR,
+    SIM_PUNCH,
+    SIM_TRUNCATE,
+    SIM_RENAME,
+    SIM_UNLINK,
+    SIM_OP_COUNT
+};
+
+struct sim;
+
+struct sim *sim_new(uint64_t seed);
+void sim_free(struct sim *s);
+const struct file_ops *sim_ops(struct sim *s);
+
+/* How many operations that change something were done. */
+uint64_t sim_count(const struct sim *s);
+uint64_t sim_count_of(const struct sim *s, enum sim_op op);
+
+/* The operation with this number (sim_count) and `times - 1` more that follow fail with error. */
+void sim_fail_at(struct sim *s, uint64_t number, uint64_t times, int error);
+/* The disk is full for `times` operations that need room, after `skip` more of them: making files,
+ * setting their size, and writing, but to the journal, which has its room. */
+void sim_full(struct sim *s, unsigned skip, unsigned times);
+/* The next `times` operations of this kind fail with error. */
+void sim_fail_next(struct sim *s, enum sim_op op, unsigned times, int error);
+/* Every write does only half of what it was asked for (but at least a byte). */
+void sim_short_writes(struct sim *s, bool on);
+
+/* The power goes with the operation of this number: it and all later ones fail with -EIO. */
+void sim_cut_at(struct sim *s, uint64_t number);
+bool sim_is_cut(const struct sim *s);
+/* After everything that used the files is closed: puts what is on the disk into the directory, and
+ * the power is back.  Without a cut before, it is cut now. */
+void sim_restore(struct sim *s);
+
+#endif
