@@ -99,8 +99,7 @@ unsigned agent_steps_running(const struct agent *a)
     return a->running;
 }
 
-/* ---- the book ----------------------------------------------------------------------------------
- */
+/* ---- the book ---- */
 
 static struct entry *entry_of(struct agent *a, const char *key, const char *name)
 {
@@ -138,8 +137,7 @@ static void wake_at(struct agent *a, int64_t ns)
         a->wake_ns = ns;
 }
 
-/* ---- looking around ----------------------------------------------------------------------------
- */
+/* ---- looking around ---- */
 
 static int observe(struct agent *a, struct err *e)
 {
@@ -238,8 +236,7 @@ static const char *obstacle(const struct agent *a, const struct contract_domain 
     return NULL;
 }
 
-/* ---- steps -------------------------------------------------------------------------------------
- */
+/* ---- steps ---- */
 
 static struct step *step_new(const struct agent *a, const struct entry *t,
                              const struct plan_input *in, const struct plan *p)
@@ -399,8 +396,7 @@ int64_t agent_tick(struct agent *a, int64_t now_ns)
     return a->wake_ns;
 }
 
-/* ---- results -----------------------------------------------------------------------------------
- */
+/* ---- results ---- */
 
 static void tell_stage(const struct agent *a, const struct step *s)
 {

@@ -40,8 +40,7 @@ static struct attach *attach_of(struct attach_driver *a)
     return (struct attach *)a;
 }
 
-/* ---- the table, with the lock held -------------------------------------------------------------
- */
+/* ---- the table, with the lock held ---- */
 
 static struct kept *find(struct attach *a, unsigned index)
 {
@@ -59,8 +58,7 @@ static struct kept *find_free(struct attach *a)
     return NULL;
 }
 
-/* ---- events ------------------------------------------------------------------------------------
- */
+/* ---- events ---- */
 
 static void link_changed(void *arg)
 {
@@ -106,8 +104,7 @@ static void *listen_for_dead(void *arg)
     return NULL;
 }
 
-/* ---- looking -----------------------------------------------------------------------------------
- */
+/* ---- looking ---- */
 
 static void describe(struct attach *a, const struct nbd_sysfs_device *d, struct attach_seen *ret)
 {
@@ -178,8 +175,7 @@ static int look_up(struct attach *a, unsigned index, struct nbd_sysfs_device *re
     return err_set(e, -ENODEV, "nbd%u is not connected", index);
 }
 
-/* ---- keeping -----------------------------------------------------------------------------------
- */
+/* ---- keeping ---- */
 
 /* Takes start->fd over, also when it fails. */
 static int add_keeper(struct attach *a, struct nbd_keeper_start *start, struct err *e)
@@ -362,8 +358,7 @@ static int nbd_disconnect(struct attach_driver *driver, unsigned index, struct e
     return rc;
 }
 
-/* ---- life --------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static int nbd_event_fd(struct attach_driver *driver)
 {

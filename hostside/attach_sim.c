@@ -50,8 +50,7 @@ static int store(struct sim *s, unsigned index, const struct disk_id *id, char l
     return sim_dir_write(&s->devices, file, text, e);
 }
 
-/* ---- looking -----------------------------------------------------------------------------------
- */
+/* ---- looking ---- */
 
 struct holder {
     char id[DISK_ID_SIZE];
@@ -128,8 +127,7 @@ static int sim_list(struct attach_driver *a, struct attach_seen *ret, unsigned m
     return rc;
 }
 
-/* ---- the calls ---------------------------------------------------------------------------------
- */
+/* ---- the calls ---- */
 
 static int connect_locked(struct sim *s, const struct contract_disk *disk, struct err *e)
 {
@@ -248,8 +246,7 @@ int attach_sim_new(const char *dir, struct attach_driver **ret, struct err *e)
     return 0;
 }
 
-/* ---- for rehearsals ----------------------------------------------------------------------------
- */
+/* ---- for rehearsals ---- */
 
 int attach_sim_set_link(struct attach_driver *a, const char *volume, enum attach_link link)
 {

@@ -33,7 +33,8 @@ struct domain_seen {
     bool marked;           /* the agent made it; without marks it is somebody else's */
     bool made;             /* to the end: it may run */
     uint64_t incarnation;  /* of marked ones */
-    int64_t stop_asked_ns; /* clock_mono_ns; 0 = it was not asked to stop */
+    int64_t stop_asked_ns; /* clock_mono_ns of the first time; 0 = it was not asked to stop */
+    bool stop_heard;       /* its guest has taken that in; else it is asked again */
     struct disk_id disks[CONTRACT_DISKS_MAX];
     unsigned disk_count;
 };
@@ -65,7 +66,8 @@ struct domain_ops {
     int (*start)(struct domain_driver *d, uint32_t domid, struct err *e);
     /* worker; idempotent. */
     int (*pause)(struct domain_driver *d, uint32_t domid, struct err *e);
-    /* worker; marks when, and asks the guest to shut down.  Does not wait for it. */
+    /* worker; marks when (if it is the first time), and asks the guest to shut down.  Does not wait
+     * for that.  -EAGAIN: the guest does not listen, it may still be booting. */
     int (*shutdown)(struct domain_driver *d, uint32_t domid, int64_t now_ns, struct err *e);
     /* worker; 0 also if it is not there any more. */
     int (*destroy)(struct domain_driver *d, uint32_t domid, struct err *e);

@@ -28,8 +28,7 @@ static struct sim *sim_of(struct domain_driver *d)
     return (struct sim *)d;
 }
 
-/* ---- one domain as text ------------------------------------------------------------------------
- */
+/* ---- one domain as text ---- */
 
 static int parse(const char *uuid, const char *text, struct domain_seen *ret)
 {
@@ -52,6 +51,7 @@ static int parse(const char *uuid, const char *text, struct domain_seen *ret)
     d.run = (enum domain_run)run;
     d.end = (enum domain_end)end;
     d.made = made;
+    d.stop_heard = d.stop_asked_ns != 0;
     d.marked = d.incarnation > 0; /* 0: somebody else's */
     *ret = d;
     return 0;
@@ -75,8 +75,7 @@ static int store(struct sim *s, const struct domain_seen *d, struct err *e)
     return sim_dir_write(&s->dir, d->uuid, text, e);
 }
 
-/* ---- looking -----------------------------------------------------------------------------------
- */
+/* ---- looking ---- */
 
 struct list {
     struct domain_seen *domains;
@@ -148,8 +147,7 @@ static int with_domain(struct sim *s, uint32_t domid, bool (*change)(struct doma
     return rc;
 }
 
-/* ---- the calls ---------------------------------------------------------------------------------
- */
+/* ---- the calls ---- */
 
 static int sim_machine(struct domain_driver *d, struct domain_machine *ret, struct err *e)
 {
@@ -222,7 +220,7 @@ static bool change_shutdown(struct domain_seen *d, int64_t now_ns)
 {
     if (d->run != DOMAIN_RUNS || d->stop_asked_ns)
         return false;
-    d->stop_asked_ns = now_ns;
+    d->stop_asked_ns = now_ns; /* a stubborn guest hears, but does nothing */
     return true;
 }
 

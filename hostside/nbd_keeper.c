@@ -47,8 +47,7 @@ struct nbd_keeper {
     int64_t live_since_ns;
 };
 
-/* ---- waiting, with the lock held ---------------------------------------------------------------
- */
+/* ---- waiting, with the lock held ---- */
 
 static void wait_ms(struct nbd_keeper *k, int ms)
 {
@@ -77,8 +76,7 @@ static void set_link(struct nbd_keeper *k, enum attach_link link, const char *wh
         k->changed(k->arg);
 }
 
-/* ---- a new connection --------------------------------------------------------------------------
- */
+/* ---- a new connection ---- */
 
 static int check_same(const struct nbd_keeper *k, const struct nbd_dialed *d, struct err *e)
 {
@@ -156,8 +154,7 @@ static int connect_anew(struct nbd_keeper *k, const struct contract_disk *disk, 
     return k->world->set_io_timeout(k->world, k->index, e);
 }
 
-/* ---- the three states of the thread ------------------------------------------------------------
- */
+/* ---- the three states of the thread ---- */
 
 /* Offers the socket that the kernel should be using once more: it takes it if it did not before. */
 static void offer_again(struct nbd_keeper *k)
@@ -297,8 +294,7 @@ static void *keep(void *arg)
     return NULL;
 }
 
-/* ---- life --------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 int nbd_keeper_new(const struct nbd_keeper_start *start, struct nbd_keeper **ret, struct err *e)
 {

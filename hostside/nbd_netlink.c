@@ -19,8 +19,7 @@
 #define ANSWER_MAX    4096u                        /* bytes; the kernel's are below 1,000 */
 #define ANSWER_S      10                           /* the kernel answers within milliseconds */
 
-/* ---- building ----------------------------------------------------------------------------------
- */
+/* ---- building ---- */
 
 static struct nlmsghdr *start(void *room, uint16_t family, uint8_t command)
 {
@@ -80,8 +79,7 @@ struct nlmsghdr *nbdnl_build_disconnect(void *room, uint16_t family, unsigned in
     return message;
 }
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 static int take_index(const struct nlattr *attr, void *arg)
 {
@@ -119,8 +117,7 @@ unsigned nbdnl_parse_dead(const void *bytes, size_t length, uint16_t family, uns
     return count;
 }
 
-/* ---- talking -----------------------------------------------------------------------------------
- */
+/* ---- talking ---- */
 
 static void auto_mnl_close(struct mnl_socket **s)
 {
@@ -176,8 +173,7 @@ static int ignore_message(const struct nlmsghdr *message, void *arg)
     return MNL_CB_OK;
 }
 
-/* ---- the family --------------------------------------------------------------------------------
- */
+/* ---- the family ---- */
 
 struct group {
     const char *name;
@@ -245,8 +241,7 @@ int nbdnl_open(struct nbdnl *ret, struct err *e)
     return 0;
 }
 
-/* ---- orders ------------------------------------------------------------------------------------
- */
+/* ---- orders ---- */
 
 static int take_connected(const struct nlmsghdr *message, void *arg)
 {

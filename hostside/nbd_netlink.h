@@ -51,8 +51,7 @@ int nbdnl_listen(const struct nbdnl *nl, int *ret_fd, struct err *e);
  * link.  Returns how many, or -errno (-ENOBUFS: some were lost). */
 int nbdnl_read_dead(const struct nbdnl *nl, int fd, unsigned *ret_index, unsigned max);
 
-/* ---- pure --------------------------------------------------------------------------------------
- */
+/* ---- pure ---- */
 
 struct nlmsghdr;
 

@@ -57,8 +57,7 @@ static struct plan lost_link(const struct attach_seen *d, enum plan_step step,
     return p;
 }
 
-/* ---- devices -----------------------------------------------------------------------------------
- */
+/* ---- devices ---- */
 
 static const struct attach_seen *device_of_volume(const struct plan_input *in, const char *volume,
                                                   unsigned *ret)
@@ -115,8 +114,7 @@ static bool keep_found(const struct plan_input *in, enum contract_state state, s
     return false;
 }
 
-/* ---- a domain that must go ---------------------------------------------------------------------
- */
+/* ---- a domain that must go ---- */
 
 /* Its guest stops at once; requests that wait for a server that will not answer are ended (destroy
  * would wait for them); then it goes.  Devices with a good link are left for the next step, so
@@ -149,11 +147,12 @@ static struct plan wait_for_shutdown(const struct plan_input *in)
 
     if (in->now_ns >= deadline)
         return end_domain(in, CONTRACT_STOPPING, "did not shut down within its time, is destroyed");
+    if (!in->have->stop_heard && !in->want->running)
+        return make(PLAN_SHUTDOWN, CONTRACT_STOPPING, "");
     return wait_until(deadline, CONTRACT_STOPPING, "");
 }
 
-/* ---- a domain that is there --------------------------------------------------------------------
- */
+/* ---- a domain that is there */
 
 static const char *end_words(enum domain_end end)
 {
@@ -219,8 +218,7 @@ static struct plan with_domain(const struct plan_input *in)
     return in->want->running ? keep_running(in) : stop_cleanly(in);
 }
 
-/* ---- no domain ---------------------------------------------------------------------------------
- */
+/* ---- no domain ---- */
 
 static struct plan release_devices(const struct plan_input *in)
 {

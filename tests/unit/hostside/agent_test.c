@@ -31,8 +31,7 @@ struct world {
     char stages[512];
 };
 
-/* ---- the world ---------------------------------------------------------------------------------
- */
+/* ---- the world ---- */
 
 static void submit(void *arg, struct step *s)
 {
@@ -150,8 +149,7 @@ static void settle(struct world *w)
     fail_msg("the agent does not come to rest");
 }
 
-/* ---- looking at it -----------------------------------------------------------------------------
- */
+/* ---- looking at it ---- */
 
 static unsigned domains_of(struct world *w, struct domain_seen ret[8])
 {
@@ -214,8 +212,7 @@ static void expect_nothing_there(struct world *w)
     assert_int_equal(device_count(w), 0);
 }
 
-/* ---- tests -------------------------------------------------------------------------------------
- */
+/* ---- tests ---- */
 
 static void a_desired_domain_comes_up(void **state)
 {
@@ -491,8 +488,7 @@ static void a_volume_is_not_given_to_a_second_domain_before_the_first_is_gone(vo
     world_ends(&w);
 }
 
-/* ---- killed at every step ----------------------------------------------------------------------
- */
+/* ---- killed at every step ---- */
 
 enum death {
     BEFORE, /* the step was ordered, and is never done */

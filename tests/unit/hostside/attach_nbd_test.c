@@ -229,8 +229,7 @@ static void fake_free(struct nbd_world *w)
     free(f);
 }
 
-/* ---- helpers -----------------------------------------------------------------------------------
- */
+/* ---- helpers ---- */
 
 static struct attach_driver *begin(struct fake **ret)
 {
@@ -336,8 +335,7 @@ static bool dialed_often(const struct fake *f)
     return f->dials >= 5;
 }
 
-/* ---- tests -------------------------------------------------------------------------------------
- */
+/* ---- tests ---- */
 
 static void a_volume_becomes_a_live_device(void **state)
 {

@@ -19,6 +19,7 @@ enum have {
     RUNS,
     PAUSED,
     ASKED,
+    UNHEARD, /* asked to stop while it did not listen yet */
     OVERDUE,
     OFF,
     REBOOT,
@@ -84,6 +85,7 @@ static const struct {
     /* going down */
     { "stop: ask the guest",                  STOP, RUNS, "L",  PLAN_SHUTDOWN,   0, 0, CONTRACT_STOPPING },
     { "stop: device kept first",              STOP, RUNS, "F",  PLAN_KEEP,       0, 0, CONTRACT_STOPPING },
+    { "stop: not heard, asked again",         STOP, UNHEARD, "L", PLAN_SHUTDOWN, 0, 0, CONTRACT_STOPPING },
     { "stop: asked, within its time",         STOP, ASKED, "L", PLAN_WAIT,       0, 0, CONTRACT_STOPPING },
     { "stop: over time: pause",               STOP, OVERDUE, "L", PLAN_PAUSE,    0, 0, CONTRACT_STOPPING },
     { "stop: over time, paused: destroy",     STOP, PAUSED, "L", PLAN_DESTROY,   0, 0, CONTRACT_STOPPING },
@@ -147,8 +149,9 @@ static void set_have(struct world *w, enum want want, enum have have)
     h->end = have == REBOOT    ? DOMAIN_END_REBOOT
              : have == CRASHED ? DOMAIN_END_CRASH
                                : DOMAIN_END_POWEROFF;
-    if (have == ASKED)
+    if (have == ASKED || have == UNHEARD)
         h->stop_asked_ns = NOW - NS_PER_S;
+    h->stop_heard = have == ASKED || have == OVERDUE;
     if (have == OVERDUE)
         h->stop_asked_ns = NOW - 61 * NS_PER_S;
     w->in.have = have == NONE ? NULL : h;
