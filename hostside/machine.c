@@ -176,12 +176,9 @@ int machine_made_up(const char *dir, struct contract_register *ret, struct err *
     int rc;
 
     snprintf(path, sizeof path, "%s/machine", dir);
+    if (access(path, F_OK) < 0 && (rc = make_up(path, e)) < 0)
+        return rc;
     rc = file_read(path, 4096, &text, NULL, e);
-    if (rc == -ENOENT) {
-        rc = make_up(path, e);
-        if (rc == 0)
-            rc = file_read(path, 4096, &text, NULL, e);
-    }
     if (rc < 0)
         return rc;
     if (sscanf(text, "%17s %36s", r.macs[0], r.uuid) != 2)
