@@ -45,16 +45,21 @@ void bufpool_init(struct bufpool *p, size_t limit_bytes, size_t keep_bytes)
     *p = (struct bufpool){ .limit_bytes = limit_bytes, .keep_bytes = keep_bytes };
 }
 
+void bufpool_trim(struct bufpool *p, size_t keep_bytes)
+{
+    for (unsigned class = BUFPOOL_CLASSES; class -- > 0;)
+        while (p->free[class] && p->kept_bytes > keep_bytes) {
+            void *buf = p->free[class];
+            p->free[class] = *(void **)buf;
+            p->kept_bytes -= bytes_of(class);
+            put_memory(buf, bytes_of(class));
+        }
+}
+
 void bufpool_done(struct bufpool *p)
 {
     assert(p->out_bytes == 0);
-    for (unsigned class = 0; class < BUFPOOL_CLASSES; class ++)
-        while (p->free[class]) {
-            void *buf = p->free[class];
-            p->free[class] = *(void **)buf;
-            put_memory(buf, bytes_of(class));
-        }
-    p->kept_bytes = 0;
+    bufpool_trim(p, 0);
 }
 
 void *bufpool_take(struct bufpool *p, size_t bytes, bool urgent)

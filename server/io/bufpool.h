@@ -33,4 +33,7 @@ void *bufpool_take(struct bufpool *p, size_t bytes, bool urgent);
 /* bytes: as it was taken. */
 void bufpool_give(struct bufpool *p, void *buf, size_t bytes);
 
+/* Gives free buffers back to the system, the largest first, until at most keep_bytes are kept. */
+void bufpool_trim(struct bufpool *p, size_t keep_bytes);
+
 #endif

@@ -19,7 +19,9 @@
 #define PEER_BYTES_MAX    (8u << 20) /* their data; one larger request may go alone */
 #define PEER_SURE_BYTES   (256u << 10) /* a peer's only request up to here never waits for others */
 #define ALL_BYTES_MAX     (512u << 20) /* data of all requests of the service */
-#define KEEP_BYTES        (16u << 20)  /* free buffers that are kept */
+#define KEEP_BYTES        (64u << 20)  /* free buffers that are kept … */
+#define KEEP_IDLE_BYTES   (8u << 20)   /* … and after a few seconds */
+#define TRIM_SECONDS      3
 
 struct slot;
 
@@ -77,6 +79,7 @@ struct nbd_service {
     struct shard_timer timer;
 
     struct bufpool buffers;
+    struct shard_timer trim_timer;
     struct slot_pool slots;
 
     struct listen_entry *listeners;

@@ -81,6 +81,13 @@ static void on_timer(struct shard_timer *t)
     set_timer(n);
 }
 
+/* A burst is over: its memory goes back.  If it is not, the next requests map it again, which costs
+ * little once in a few seconds. */
+static void on_trim(struct shard_timer *t)
+{
+    bufpool_trim(&OWNER(struct nbd_service, trim_timer, t)->buffers, KEEP_IDLE_BYTES);
+}
+
 /* ---- coming and going ------------------------------------------------------------------------ */
 
 static void drop_oldest_handshake(struct nbd_service *n)
@@ -154,6 +161,7 @@ int nbd_service_start(struct shard *shard, struct export_table *exports,
     TAILQ_INIT(&n->timed);
     TAILQ_INIT(&n->starving);
     n->timer.fn = on_timer;
+    n->trim_timer.fn = on_trim;
     bufpool_init(&n->buffers, ALL_BYTES_MAX, KEEP_BYTES);
     *ret = n;
     return 0;
@@ -215,6 +223,13 @@ static void run_stop(void *arg)
         check_stopped(n);
 }
 
+static void run_last(void *arg)
+{
+    struct nbd_service *n = arg;
+
+    shard_timer_cancel(n->shard, &n->trim_timer);
+}
+
 void nbd_service_stop(struct nbd_service *n)
 {
     sem_t stopped;
@@ -227,6 +242,7 @@ void nbd_service_stop(struct nbd_service *n)
     while (sem_wait(&stopped) < 0 && errno == EINTR)
         ;
     sem_destroy(&stopped);
+    shard_call(n->shard, run_last, n);
     while (n->listeners) {
         struct listen_entry *next = n->listeners->next;
         free(n->listeners);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "server/base/clock.h"
 #include "server/block/blkdev.h"
 #include "server/nbd/errors.h"
 #include "server/nbd/peer.h"
@@ -89,13 +90,16 @@ void transfer_stop_starving(struct peer *p)
 static void drop_buffer(struct slot *s)
 {
     struct peer *p = s->peer;
+    struct nbd_service *n = p->service;
 
     if (s->buf_bytes == 0)
         return;
-    bufpool_give(&p->service->buffers, s->buf, s->buf_bytes);
+    bufpool_give(&n->buffers, s->buf, s->buf_bytes);
     p->bytes -= s->buf_bytes;
     s->buf_bytes = 0;
-    call_next(p->service);
+    if (n->buffers.kept_bytes > KEEP_IDLE_BYTES && n->trim_timer.due_ns == 0)
+        shard_timer_set(n->shard, &n->trim_timer, clock_mono_ns() + TRIM_SECONDS * NS_PER_S);
+    call_next(n);
 }
 
 static void release(struct slot *s)

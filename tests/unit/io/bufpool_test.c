@@ -57,11 +57,30 @@ static void a_buffer_given_back_is_the_next_one_taken(void **state)
     bufpool_done(&p);
 }
 
+static void trimming_leaves_what_may_be_kept(void **state)
+{
+    struct bufpool p;
+    void *a, *b;
+
+    (void)state;
+    bufpool_init(&p, 8u << 20, 8u << 20);
+    a = bufpool_take(&p, 4096, false);
+    b = bufpool_take(&p, 1u << 20, false);
+    bufpool_give(&p, a, 4096);
+    bufpool_give(&p, b, 1u << 20);
+    assert_int_equal(p.kept_bytes, (1u << 20) + 4096);
+    bufpool_trim(&p, 65536);
+    assert_int_equal(p.kept_bytes, 4096);
+    bufpool_done(&p);
+    assert_int_equal(p.kept_bytes, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_size_fits_and_is_page_aligned),
         cmocka_unit_test(the_limit_holds_but_for_urgent_ones),
+        cmocka_unit_test(trimming_leaves_what_may_be_kept),
         cmocka_unit_test(a_buffer_given_back_is_the_next_one_taken),
     };
     return cmocka_run_group_tests_name("bufpool", tests, NULL, NULL);
