@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* catalog - opening the file and bringing its schema up to date.  Knows no table's meaning. */
+#include "server/catalog/catalog.h"
+
+#include <assert.h>
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/base/auto.h"
+#include "server/catalog/db.h"
+#include "server/catalog/handle.h"
+#include "server/catalog/schema.h"
+#include "server/catalog/schema_hosts.h"
+
+/* Step N leads from schema version N to N + 1.  Published steps never change. */
+static const char *const migrations[] = {
+    CATALOG_SCHEMA_CORE CATALOG_SCHEMA_HOSTS,
+};
+
+static_assert(sizeof migrations / sizeof *migrations == CAT_SCHEMA_VERSION,
+              "one migration leads to each schema version");
+
+static void auto_catalog(struct catalog **c)
+{
+    cat_close(*c);
+}
+
+/* One number that a statement answers. */
+static int one_number(struct catalog *c, const char *sql, int64_t *ret, struct err *e)
+{
+    AUTO(db_done) struct db_query q;
+    int rc = db_query(c, &q, e, sql, "");
+
+    if (rc == 0)
+        rc = db_next(&q, e);
+    if (rc < 0)
+        return rc;
+    *ret = rc ? db_int(&q, 0) : 0;
+    return 0;
+}
+
+static int run_script(struct catalog *c, const char *sql, struct err *e)
+{
+    if (sqlite3_exec(c->db, sql, NULL, NULL, NULL) == SQLITE_OK)
+        return 0;
+    int code = (sqlite3_errcode(c->db) & 0xff) == SQLITE_FULL ? -ENOSPC : -EIO;
+    return err_set(e, code, "%s", sqlite3_errmsg(c->db));
+}
+
+static int set_modes(struct catalog *c, struct err *e)
+{
+    int64_t synchronous;
+
+    sqlite3_extended_result_codes(c->db, 1);
+    sqlite3_busy_timeout(c->db, 2000);
+    int rc = run_script(c,
+                        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
+                        "PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;",
+                        e);
+    if (rc == 0)
+        rc = one_number(c, "PRAGMA synchronous", &synchronous, e);
+    if (rc == 0 && synchronous != 2)
+        return err_set(e, -EIO, "SQLite does not take synchronous=FULL");
+    return rc;
+}
+
+static int step_up(struct catalog *c, int64_t from, struct err *e)
+{
+    char version[64];
+
+    snprintf(version, sizeof version, "PRAGMA user_version=%" PRId64, from + 1);
+    int rc = cat_begin(c, e);
+    if (rc < 0)
+        return rc;
+    rc = run_script(c, migrations[from], e);
+    if (rc == 0)
+        rc = run_script(c, version, e);
+    return cat_end(c, rc, e);
+}
+
+static int migrate(struct catalog *c, struct err *e)
+{
+    int64_t version;
+    int rc = one_number(c, "PRAGMA user_version", &version, e);
+
+    if (rc < 0)
+        return rc;
+    if (version < 0 || version > CAT_SCHEMA_VERSION)
+        return err_set(e, -ENOTSUP,
+                       "it has schema version %" PRId64 ", this gridboxd knows up to %d: start the "
+                       "newer gridboxd that wrote it",
+                       version, CAT_SCHEMA_VERSION);
+    for (; version < CAT_SCHEMA_VERSION && rc == 0; version++)
+        rc = step_up(c, version, e);
+    return rc;
+}
+
+static int open_file(const char *path, struct catalog *c, struct err *e)
+{
+    /* SQLite would make it with the umask's mode; it holds tokens. */
+    AUTO(auto_close) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return err_errno(e, "%s", path);
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    if (sqlite3_open_v2(path, &c->db, flags, NULL) != SQLITE_OK)
+        return err_set(e, -EIO, "%s", c->db ? sqlite3_errmsg(c->db) : "out of memory");
+    return 0;
+}
+
+int cat_open(const char *path, struct catalog **ret, struct err *e)
+{
+    AUTO(auto_catalog) struct catalog *c = calloc(1, sizeof *c);
+    if (!c)
+        return err_set(e, -ENOMEM, "open catalog: out of memory");
+
+    int rc = open_file(path, c, e);
+    if (rc == 0)
+        rc = set_modes(c, e);
+    if (rc == 0)
+        rc = migrate(c, e);
+    if (rc < 0)
+        return err_wrap(e, rc, "catalog %s", path);
+
+    *ret = TAKE(c);
+    return 0;
+}
+
+void cat_close(struct catalog *c)
+{
+    if (!c)
+        return;
+    if (c->depth) {
+        c->depth = 1;
+        cat_rollback(c);
+    }
+    sqlite3_close_v2(c->db);
+    free(c);
+}
