@@ -56,9 +56,32 @@ int http_new(const struct http_options *o, struct http **ret, struct err *e)
     return 0;
 }
 
-void http_free(struct http *h)
+struct drain {
+    struct loop_timer timer;
+    struct http *http;
+    int64_t limit_ns;
+};
+
+static void on_drain(struct loop_timer *t)
 {
-    if (!h)
+    struct drain *d = lws_container_of(t, struct drain, timer);
+    bool sending = false;
+
+    for (const struct http_conn *k = d->http->conns; k; k = k->next)
+        sending |= k->state == CONN_SENDING;
+    if (sending && clock_mono_ns() < d->limit_ns)
+        loop_timer_set(d->http->loop, t, clock_mono_ns() + 5 * NS_PER_MS);
+    else
+        loop_stop(d->http->loop);
+}
+
+void http_close(struct http *h)
+{
+    struct drain d = { .timer.fn = on_drain,
+                       .http = h,
+                       .limit_ns = clock_mono_ns() + 200 * NS_PER_MS };
+
+    if (h->closing)
         return;
     h->closing = true;
     listeners_close(h);
@@ -66,7 +89,19 @@ void http_free(struct http *h)
         next = r->park_next;
         request_park_drop(r);
         http_answer_problem(r, 503, "the server stops");
+        conn_answered(r->conn);
     }
+    loop_timer_set(h->loop, &d.timer, clock_mono_ns());
+    loop_run(h->loop);
+    loop_timer_cancel(h->loop, &d.timer);
+}
+
+void http_free(struct http *h)
+{
+    if (!h)
+        return;
+    h->closing = true;
+    listeners_close(h);
     for (struct http_conn *k = h->conns, *next; k; k = next) {
         next = k->next;
         lws_set_timeout(k->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);

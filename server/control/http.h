@@ -51,7 +51,11 @@ struct http_options {
 
 int http_new(const struct http_options *o, struct http **ret, struct err *e);
 
-/* Answers what waits with 503, closes everything.  NULL is legal. */
+/* The begin of a stop: takes no more connections, answers what waits with 503, and runs the loop
+ * for at most a fifth of a second so that answers reach their clients.  Idempotent. */
+void http_close(struct http *h);
+
+/* Closes everything.  NULL is legal. */
 void http_free(struct http *h);
 
 /* The array must outlive `h`.  -ENOSPC: more than 32 arrays. */

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* http_listen - sockets that listen, made by us so that an error says what is wrong; and accepting.
  * Knows who is at the other end of a Unix socket. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -14,6 +12,7 @@
 
 #include "server/base/auto.h"
 #include "server/base/log.h"
+#include "server/base/net.h"
 #include "server/control/http_conn.h"
 
 static void refuse(int fd)
@@ -110,77 +109,18 @@ void listeners_close(struct http *h)
 /* ---- TCP ----------------------------------------------------------------------------------------
  */
 
-/* "10.0.0.1:80", "[::1]:80": numbers only, nothing is looked up. */
-static int parse(const char *address, struct sockaddr_storage *ret, socklen_t *ret_length,
-                 struct err *e)
-{
-    char host[64];
-    struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
-                              .ai_socktype = SOCK_STREAM };
-    struct addrinfo *list = NULL;
-    const char *colon = strrchr(address, ':');
-    bool bracket = address[0] == '[';
-
-    if (!colon || colon == address || strlen(colon) < 2 || (bracket && colon[-1] != ']') ||
-        (size_t)(colon - address) >= sizeof host)
-        goto wrong;
-    snprintf(host, sizeof host, "%.*s", (int)(colon - address) - 2 * bracket, address + bracket);
-    if ((!bracket && strchr(host, ':')) || strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
-        strlen(colon + 1) > 5 || atoi(colon + 1) > 65535)
-        goto wrong;
-    if (getaddrinfo(host, colon + 1, &hints, &list) != 0 || !list)
-        goto wrong;
-    memcpy(ret, list->ai_addr, list->ai_addrlen);
-    *ret_length = list->ai_addrlen;
-    freeaddrinfo(list);
-    return 0;
-
-wrong:
-    return err_set(e, -EINVAL,
-                   "'%s' is not an address to listen on: write 10.0.0.1:8420 or [fe80::1]:8420",
-                   address);
-}
-
-static void name_of(int fd, char *ret, size_t size)
-{
-    struct sockaddr_storage a;
-    socklen_t length = sizeof a;
-    char host[64] = "", port[8] = "";
-
-    if (getsockname(fd, (struct sockaddr *)&a, &length) == 0)
-        getnameinfo((struct sockaddr *)&a, length, host, sizeof host, port, sizeof port,
-                    NI_NUMERICHOST | NI_NUMERICSERV);
-    snprintf(ret, size, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
-}
-
 int http_listen(struct http *h, const char *address, struct err *e)
 {
-    struct sockaddr_storage a;
-    socklen_t length = 0;
-    char name[80];
-    int one = 1;
+    AUTO(auto_close) int fd = -1;
+    char name[NET_ADDRESS_SIZE];
 
     if (h->listener_count == HTTP_LISTENERS_MAX)
         return err_set(e, -ENOSPC, "listen on %s: at most %d addresses", address,
                        HTTP_LISTENERS_MAX);
-    int rc = parse(address, &a, &length, e);
+    int rc = net_listen(address, SOCK_NONBLOCK, 128, &fd, e);
     if (rc < 0)
         return rc;
-    AUTO(auto_close) int fd = socket(a.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return err_errno(e, "listen on %s", address);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (a.ss_family == AF_INET6)
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
-    if (bind(fd, (struct sockaddr *)&a, length) < 0 || listen(fd, 128) < 0) {
-        if (errno == EADDRINUSE)
-            return err_set(e, -EADDRINUSE,
-                           "listen on %s: the port is in use: stop what has it, or choose another "
-                           "one with --http",
-                           address);
-        return err_errno(e, "listen on %s", address);
-    }
-    name_of(fd, name, sizeof name);
+    net_local(fd, name);
     rc = add_listener(h, fd, false, name, e);
     if (rc == 0)
         take_fd(&fd);

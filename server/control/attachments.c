@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* attachments - who may open which volume: POST /v1/attachments, DELETE …/attachment.
+ *
+ * Order: the catalog's transaction first, for all volumes of the call, then the exports.  A new
+ * attachment has a higher generation, so that the export fences the one before it. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/base/auto.h"
+#include "server/base/clock.h"
+#include "server/base/log.h"
+#include "server/base/name.h"
+#include "server/catalog/catalog.h"
+#include "server/control/control.h"
+#include "server/control/http.h"
+#include "server/control/json.h"
+
+#define VOLUMES_MOST 4096
+
+struct order {
+    struct control *control;
+    bool all, force;
+    struct cat_volume *volumes;
+    bool *fresh; /* a new attachment is made for this one */
+    size_t count, room;
+};
+
+static void order_done(struct order *o)
+{
+    free(o->volumes);
+    free(o->fresh);
+}
+
+static int add(void *ctx, const struct cat_volume *v)
+{
+    struct order *o = ctx;
+
+    if (o->count == o->room) {
+        size_t room = o->room ? 2 * o->room : 16;
+        struct cat_volume *volumes = realloc(o->volumes, room * sizeof *volumes);
+        if (volumes)
+            o->volumes = volumes;
+        bool *fresh = realloc(o->fresh, room * sizeof *fresh);
+        if (fresh)
+            o->fresh = fresh;
+        if (!volumes || !fresh)
+            return -ENOMEM;
+        o->room = room;
+    }
+    o->fresh[o->count] = true;
+    o->volumes[o->count++] = *v;
+    return 0;
+}
+
+static int add_named(struct order *o, const json_t *list, struct err *e)
+{
+    size_t n;
+    json_t *item;
+
+    if (!json_is_array(list) || json_array_size(list) == 0 || json_array_size(list) > VOLUMES_MOST)
+        return err_set(e, -EINVAL, "volumes: must be a list of 1 to %d names", VOLUMES_MOST);
+    json_array_foreach(list, n, item)
+    {
+        struct cat_volume v;
+        if (!json_is_string(item) || strlen(json_string_value(item)) != json_string_length(item))
+            return err_set(e, -EINVAL, "volumes: must be a list of names");
+        int rc = name_check("volume", json_string_value(item), e);
+        if (rc == 0)
+            rc = cat_volume_get(o->control->catalog, json_string_value(item), &v, e);
+        for (size_t i = 0; rc == 0 && i < o->count; i++)
+            if (o->volumes[i].id == v.id)
+                return err_set(e, -EINVAL, "volumes: '%s' is named twice", v.name);
+        if (rc == 0 && add(o, &v) < 0)
+            rc = err_set(e, -ENOMEM, "out of memory");
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int read_order(struct http_request *r, struct order *o, struct err *e)
+{
+    static const char *const keys[] = { "volumes", "all", "force", NULL };
+    json_t *body;
+    int rc = http_json(r, &body, e);
+
+    if (rc < 0 || (rc = json_only(body, keys, e)) < 0 ||
+        (rc = json_get_bool(body, "all", false, &o->all, e)) < 0 ||
+        (rc = json_get_bool(body, "force", false, &o->force, e)) < 0)
+        return rc;
+    json_t *list = json_object_get(body, "volumes");
+    if (o->all == (list != NULL))
+        return err_set(e, -EINVAL, "give either volumes, a list of names, or all: true");
+    if (!o->all)
+        return add_named(o, list, e);
+    rc = cat_volume_list(o->control->catalog, add, o, e);
+    return rc == -ENOMEM ? err_set(e, rc, "out of memory") : rc;
+}
+
+/* Decides whether a volume gets a new attachment, keeps its present one, or is in the way. */
+static int judge(struct order *o, size_t n, struct err *e)
+{
+    const struct cat_volume *v = &o->volumes[n];
+    const struct cat_attachment *a = &v->attachment;
+    char since[32];
+
+    /* A host's attachment that is over is about to be renewed for the host. */
+    bool held = a->id && (a->host_id || cat_volume_attached(v));
+    if (!held || o->force)
+        return 0;
+    if (o->all && !a->host_id) {
+        o->fresh[n] = false;
+        return 0;
+    }
+    return err_set(e, -EBUSY, "volume '%s' is attached to %s since %s; --force takes it over",
+                   v->name, control_holder(a), clock_rfc3339(a->since, since));
+}
+
+/* In a transaction. */
+static int attach_one(struct control *c, struct cat_volume *v, struct err *e)
+{
+    char before[NAME_SIZE + 32] = "";
+    int rc = 0;
+
+    if (v->attachment.id && cat_volume_attached(v))
+        snprintf(before, sizeof before, ", taken over from %s", control_holder(&v->attachment));
+    if (v->failed) { /* serves again, but never as the same content */
+        rc = cat_volume_set_failed(c->catalog, v->name, false, e);
+        if (rc == 0)
+            rc = cat_volume_get(c->catalog, v->name, v, e);
+    }
+    if (rc == 0)
+        rc = cat_volume_attach(c->catalog, v, 0, e);
+    if (rc == 0)
+        rc = control_event(c, e, "volume-attached", v->name,
+                           "volume %s was attached to the command line%s", v->name, before);
+    return rc;
+}
+
+static int attach_all(struct order *o, struct err *e)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < o->count && rc == 0; i++)
+        if (o->fresh[i])
+            rc = attach_one(o->control, &o->volumes[i], e);
+    return rc;
+}
+
+/* The exports did not take an attachment: none of this call is left. */
+static void undo(struct order *o)
+{
+    struct control *c = o->control;
+    struct err e = { 0 };
+
+    for (size_t i = 0; i < o->count; i++) {
+        if (!o->fresh[i])
+            continue;
+        if (cat_volume_detach(c->catalog, &o->volumes[i], &e) < 0)
+            log_error("control volume %s: undo of its attachment: %s", o->volumes[i].name, e.msg);
+        export_revoke(c->exports, o->volumes[i].name, "the attachment could not be made");
+    }
+}
+
+static int carry_out(struct order *o, struct err *e)
+{
+    struct control *c = o->control;
+    int rc = 0;
+
+    for (size_t i = 0; i < o->count && rc == 0; i++)
+        rc = judge(o, i, e);
+    if (rc == 0)
+        rc = cat_begin(c->catalog, e);
+    if (rc == 0)
+        rc = cat_end(c->catalog, attach_all(o, e), e);
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < o->count && rc == 0; i++)
+        if (o->fresh[i])
+            rc = control_grant_volume(c, &o->volumes[i], e);
+    if (rc < 0)
+        undo(o);
+    return rc;
+}
+
+static void on_attach(struct http_request *r)
+{
+    struct control *c = http_context(r);
+    AUTO(order_done) struct order o = { .control = c };
+    struct err e = { 0 };
+    int rc = read_order(r, &o, &e);
+
+    if (rc == 0)
+        rc = carry_out(&o, &e);
+    if (rc < 0) {
+        http_answer_err(r, &e);
+        return;
+    }
+    json_t *list = json_array();
+    for (size_t i = 0; i < o.count; i++) {
+        char uri[256];
+        control_uri(c, o.volumes[i].name, o.volumes[i].attachment.token, uri, sizeof uri);
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s}", "volume", o.volumes[i].name, "uri", uri));
+    }
+    http_answer_json(r, 200, json_pack("{s:o}", "attachments", list));
+}
+
+static int detach(struct control *c, const struct cat_volume *v, struct err *e)
+{
+    if (!v->attachment.id)
+        return err_set(e, -ENOENT, "volume '%s' is not attached", v->name);
+    if (v->attachment.host_id && v->domain[0])
+        return err_set(e, -EBUSY,
+                       "volume '%s' is the disk of domain '%s' on %s: stop the domain instead",
+                       v->name, v->domain, v->attachment.host);
+    int rc = cat_begin(c->catalog, e);
+    if (rc < 0)
+        return rc;
+    rc = cat_volume_detach(c->catalog, v, e);
+    if (rc == 0)
+        rc = control_event(c, e, "volume-detached", v->name, "volume %s was detached from %s",
+                           v->name, control_holder(&v->attachment));
+    rc = cat_end(c->catalog, rc, e);
+    if (rc == 0)
+        export_revoke(c->exports, v->name, "the volume was detached");
+    return rc;
+}
+
+static void on_detach(struct http_request *r)
+{
+    struct control *c = http_context(r);
+    struct cat_volume v;
+    struct err e = { 0 };
+    int rc = name_check("volume", http_arg(r, 0), &e);
+
+    if (rc == 0)
+        rc = cat_volume_get(c->catalog, http_arg(r, 0), &v, &e);
+    if (rc == 0)
+        rc = detach(c, &v, &e);
+    if (rc < 0)
+        http_answer_err(r, &e);
+    else
+        http_answer_empty(r, 204);
+}
+
+int control_attachment_routes(struct http *h, struct err *e)
+{
+    static const struct http_route routes[] = {
+        { "POST", "/v1/attachments", HTTP_ADMIN, on_attach, false },
+        { "DELETE", "/v1/volumes/{}/attachment", HTTP_ADMIN, on_detach, false },
+    };
+
+    return http_routes(h, routes, sizeof routes / sizeof *routes, e);
+}
