@@ -149,20 +149,18 @@ static bool token_fits(const struct http *h, const char *token)
     return h->admin_token[0] && secret_equal(given, h->admin_token, sizeof given);
 }
 
-/* True if the request may be served; else it is answered. */
-static bool allowed(struct http_request *r)
+/* True if the request comes from the administrator; else it is answered. */
+static bool from_admin(struct http_request *r)
 {
     struct http_conn *k = r->conn;
 
-    if (r->route->access != HTTP_ADMIN)
-        return true;
     if (k->local && !k->admin)
         http_answer_problem(r, 403,
                             "only root and the user that runs gridboxd may use this socket");
     else if (!k->local && !r->bearer[0])
         http_answer_problem(r, 401,
-                            "send `Authorization: Bearer TOKEN`, with the token that lies "
-                            "in the state directory's file `token`");
+                            "send `Authorization: Bearer TOKEN`, with the token that lies in the "
+                            "state directory's file `token`");
     else if (!k->local && !token_fits(k->http, r->bearer))
         http_answer_problem(r, 401,
                             "this token is not the administrator's: it lies in the state "
@@ -172,10 +170,16 @@ static bool allowed(struct http_request *r)
     return false;
 }
 
+/* What is there and what is not is the administrator's to know. */
 static void find_route(struct http_request *r, const char *method)
 {
     int rc = route_find(&r->conn->http->router, method, r->path, &r->route, r->args);
+    bool admin_only =
+        rc < 0 ? strncmp(r->path, "/v1/", 4) == 0 && strncmp(r->path, "/v1/agent/", 10) != 0
+               : r->route->access == HTTP_ADMIN;
 
+    if (admin_only && !from_admin(r))
+        return;
     if (rc == -EPERM)
         http_answer_problem(r, 405, "this path does not know the method %s", method);
     else if (rc < 0)
@@ -248,7 +252,7 @@ static int on_head(struct http_conn *k, const char *path, size_t length)
         return -1;
     k->request = r;
     read_head(r, path, length);
-    if (!r->answered && allowed(r) && !r->route->stream && r->content_length > HTTP_BODY_MAX)
+    if (!r->answered && !r->route->stream && r->content_length > HTTP_BODY_MAX)
         http_answer_problem(r, 413, "a body has at most %u bytes", HTTP_BODY_MAX);
     if (r->answered) {
         conn_answered(k);

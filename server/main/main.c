@@ -59,7 +59,7 @@ static int serve(const struct options *o)
     int rc = server_start(o, &s, &e);
 
     if (rc < 0) {
-        fprintf(stderr, "gridboxd: %s\n", e.msg);
+        log_error("main: %s", e.msg);
         return exit_status(rc);
     }
     server_run(s);
