@@ -19,7 +19,9 @@
 #include "server/io/thread.h"
 
 #define RING_ENTRIES 1024u
-#define BUFFER_COUNT 64u /* a power of two */
+#define CQ_ENTRIES   8192u /* more completions than this at a time cost an extra call, no loss */
+#define TASK_ROUNDS  4     /* of tasks that defer tasks, before the ring has its turn again */
+#define BUFFER_COUNT 64u   /* a power of two */
 
 /* Owned by its thread, but for `inbox` and `asleep`, which any thread may touch. */
 struct shard {
@@ -119,7 +121,7 @@ static int open_ring(struct shard *s)
                                           IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN };
     int rc = io_uring_queue_init_params(RING_ENTRIES, &s->ring, &wanted);
     if (rc == -EINVAL) { /* a kernel without them: slower, not wrong */
-        struct io_uring_params plain = { 0 };
+        struct io_uring_params plain = { .flags = IORING_SETUP_CQSIZE, .cq_entries = CQ_ENTRIES };
         rc = io_uring_queue_init_params(RING_ENTRIES, &s->ring, &plain);
     }
     if (rc < 0)
@@ -230,15 +232,20 @@ void shard_defer(struct shard *s, struct shard_task *t)
     s->tasks_end = &t->next;
 }
 
+/* Tasks that were deferred by these tasks run in the next round; those of the last round stay, so
+ * that one busy connection cannot keep the ring from the others. */
 static void run_tasks(struct shard *s)
 {
-    while (s->tasks) {
+    for (unsigned round = 0; round < TASK_ROUNDS && s->tasks; round++) {
         struct shard_task *t = s->tasks;
-        s->tasks = t->next;
-        if (!s->tasks)
-            s->tasks_end = &s->tasks;
-        t->queued = false;
-        t->fn(t);
+        s->tasks = NULL;
+        s->tasks_end = &s->tasks;
+        while (t) {
+            struct shard_task *next = t->next;
+            t->queued = false;
+            t->fn(t); /* may free it, or defer it again */
+            t = next;
+        }
     }
 }
 
@@ -295,26 +302,35 @@ static bool run_completions(struct shard *s)
     return any;
 }
 
-/* Submits everything; waits for a completion unless there is a message to handle first. */
+/* True if nothing is left to do before the ring reports something: from then on a poster rings. */
+static bool fall_asleep(struct shard *s)
+{
+    if (s->tasks)
+        return false;
+    atomic_store(&s->asleep, true);
+    if (!atomic_load(&s->inbox))
+        return true;
+    atomic_store(&s->asleep, false);
+    return false;
+}
+
+/* Submits everything, and waits until there is something to do. */
 static void submit_and_wait(struct shard *s)
 {
-    struct __kernel_timespec wait = { 0 }, *timeout = NULL;
+    struct __kernel_timespec wait;
     struct io_uring_cqe *cqe;
 
+    if (!fall_asleep(s)) {
+        io_uring_submit_and_get_events(&s->ring);
+        return;
+    }
     if (s->timers) {
         int64_t left = s->timers->due_ns - clock_mono_ns();
         if (left < 0)
             left = 0;
         wait = (struct __kernel_timespec){ .tv_sec = left / NS_PER_S, .tv_nsec = left % NS_PER_S };
-        timeout = &wait;
     }
-    atomic_store(&s->asleep, true);
-    if (atomic_load(&s->inbox)) {
-        atomic_store(&s->asleep, false);
-        io_uring_submit_and_get_events(&s->ring);
-        return;
-    }
-    io_uring_submit_and_wait_timeout(&s->ring, &cqe, 1, timeout, NULL);
+    io_uring_submit_and_wait_timeout(&s->ring, &cqe, 1, s->timers ? &wait : NULL, NULL);
     atomic_store(&s->asleep, false);
 }
 

@@ -125,6 +125,12 @@ static void note_name(struct peer *p)
     snprintf(p->name, sizeof p->name, "%.*s", dot ? (int)(dot - name) : 1, dot ? name : "?");
 }
 
+static void count_refusal(struct peer *p)
+{
+    if (++p->refusals > PEER_REFUSALS_MAX)
+        peer_end(p, "it is guessing names");
+}
+
 static void look_up(struct peer *p)
 {
     struct err e = { 0 };
@@ -132,10 +138,12 @@ static void look_up(struct peer *p)
     bool writable;
     int rc = export_peek(p->service->exports, nbds_export_name(p->session), &size, &writable, &e);
 
-    if (rc < 0)
+    if (rc < 0) {
         nbds_refuse(p->session, rc, e.msg);
-    else
+        count_refusal(p);
+    } else {
         nbds_found(p->session, size, writable);
+    }
 }
 
 static void on_ready(struct export_peer *ep, struct export_session *session, struct blkdev *device,
@@ -150,11 +158,12 @@ static void on_ready(struct export_peer *ep, struct export_session *session, str
         return;
     }
     if (!session) {
-        log_info("nbd %s: %s is refused: %s", p->name, p->address, why);
+        service_log_refusal(p, why);
         p->phase = PEER_HANDSHAKE;
         p->name[0] = '\0';
         service_set_deadline(p, p->deadline_ns);
         nbds_refuse(p->session, error, why);
+        count_refusal(p);
     } else {
         log_info("nbd %s: opened by %s", p->name, p->address);
         p->phase = PEER_SERVING;

@@ -23,6 +23,9 @@
 #define KEEP_IDLE_BYTES   (8u << 20)   /* … and after a few seconds */
 #define TRIM_SECONDS      3
 
+#define PEER_REFUSALS_MAX 32u /* then it is guessing, and goes */
+#define REFUSAL_LINES_MAX 20u /* log lines about refusals in one second */
+
 struct slot;
 
 enum peer_phase {
@@ -48,6 +51,7 @@ struct peer {
 
     struct conn_out hello; /* the answer to an option */
     bool hello_sending;
+    unsigned refusals; /* of exports that it asked for */
 
     struct slot *collecting; /* the WRITE whose payload is arriving */
     unsigned slots;          /* in use */
@@ -82,6 +86,9 @@ struct nbd_service {
     struct shard_timer trim_timer;
     struct slot_pool slots;
 
+    int64_t refusal_second; /* in which `refusal_lines` were logged */
+    unsigned refusal_lines;
+
     struct listen_entry *listeners;
     unsigned listener_count;
     bool stopping;
@@ -112,6 +119,8 @@ void peer_settle(struct peer *p);
 
 /* ---- service.c ------------------------------------------------------------------------------ */
 
+/* Logs that the peer is not let in, unless too many such lines have been written this second. */
+void service_log_refusal(struct peer *p, const char *why);
 /* The peer must have moved on by then; 0 = no limit any more. */
 void service_set_deadline(struct peer *p, int64_t deadline_ns);
 /* The peer is about to be freed. */

@@ -88,6 +88,23 @@ static void on_trim(struct shard_timer *t)
     bufpool_trim(&OWNER(struct nbd_service, trim_timer, t)->buffers, KEEP_IDLE_BYTES);
 }
 
+/* ---- the log --------------------------------------------------------------------------------- */
+
+void service_log_refusal(struct peer *p, const char *why)
+{
+    struct nbd_service *n = p->service;
+    int64_t second = clock_mono_ns() / NS_PER_S;
+
+    if (second != n->refusal_second) {
+        if (n->refusal_lines > REFUSAL_LINES_MAX)
+            log_info("nbd: %u more refusals in one second", n->refusal_lines - REFUSAL_LINES_MAX);
+        n->refusal_second = second;
+        n->refusal_lines = 0;
+    }
+    if (++n->refusal_lines <= REFUSAL_LINES_MAX)
+        log_info("nbd %s: %s is refused: %s", p->name, p->address, why);
+}
+
 /* ---- coming and going ------------------------------------------------------------------------ */
 
 static void drop_oldest_handshake(struct nbd_service *n)

@@ -267,6 +267,22 @@ static void a_wrong_token_and_a_wrong_name_are_told_apart_by_nobody(void **state
     scene_stop(s);
 }
 
+static void who_guesses_names_is_thrown_out(void **state)
+{
+    struct scene *s = scene_start(NULL);
+    int fd = dial(s->r);
+
+    (void)state;
+    s->w.length = 0;
+    wire_be32(&s->w, 1);
+    for (unsigned i = 0; i < 100; i++)
+        wire_go(&s->w, i % 2 ? NBDW_OPT_GO : NBDW_OPT_INFO,
+                "disk-0.00000000000000000000000000000000", NULL, 0);
+    put(fd, &s->w);
+    expect_end(fd);
+    scene_stop(s);
+}
+
 static void a_silent_client_is_dropped_in_time(void **state)
 {
     struct nbd_limits limits = { .handshake_seconds = 1 };
@@ -430,6 +446,7 @@ int main(void)
         cmocka_unit_test(a_write_that_is_too_large_gets_its_error_before_the_end),
         cmocka_unit_test(disconnect_is_answered_after_what_came_before),
         cmocka_unit_test(a_wrong_token_and_a_wrong_name_are_told_apart_by_nobody),
+        cmocka_unit_test(who_guesses_names_is_thrown_out),
         cmocka_unit_test(a_silent_client_is_dropped_in_time),
         cmocka_unit_test(when_too_many_shake_hands_the_oldest_goes),
         cmocka_unit_test(more_connections_than_allowed_are_refused),
