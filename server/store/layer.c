@@ -234,7 +234,7 @@ int lay_make_files(const struct layer_dir *d, const struct layer_info *info, int
 {
     char name[LAYER_NAME_BYTES];
     struct map empty;
-    int fd, rc;
+    int fd = -1, rc;
 
     lay_file_name(info->id, ".data", name);
     rc = make_data(d, name, info->size_bytes, &fd, e);

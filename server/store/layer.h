@@ -29,8 +29,11 @@ struct layer {
     struct map map;
     int data_fd; /* -1: no files yet (a top that was never written) */
 
-    /* Kept by the store for sealed layers that several devices share; store.c. */
-    unsigned refs;
+    /* The store's list of open layers; its lock guards these. */
+    struct layer_id id;
+    bool is_top;   /* belongs to one volume; else several devices share it */
+    bool loaded;   /* info and map are there; a top is on the list before they are */
+    unsigned refs; /* devices that share it */
     struct layer *next;
 };
 

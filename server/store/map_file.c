@@ -164,6 +164,27 @@ static void header_from(const struct layer_info *info, uint32_t page_count,
     memcpy(ret->name, info->name, sizeof ret->name - 1);
 }
 
+/* The pages that are used, and their index. */
+static int write_pages(const struct map_sink *sink, const struct map *map,
+                       struct disk_map_index *index, uint64_t offset)
+{
+    int rc = 0;
+
+    for (uint32_t page = 0; page < map->page_count && rc == 0; page++) {
+        struct disk_map_page content;
+
+        if (!map_page_used(map, page))
+            continue;
+        map_page_export(map, page, &content);
+        *index++ =
+            (struct disk_map_index){ .page = put_le32(page),
+                                     .crc32c = put_le32(crc32c(0, &content, sizeof content)) };
+        rc = sink->write(sink->ctx, &content, sizeof content, offset);
+        offset += DISK_BLOCK;
+    }
+    return rc;
+}
+
 int map_file_write(const struct map_sink *sink, const struct layer_info *info,
                    const struct map *map, struct err *e)
 {
@@ -175,29 +196,16 @@ int map_file_write(const struct map_sink *sink, const struct layer_info *info,
         count += map_page_used(map, page);
 
     size_t length = index_bytes(count);
+    AUTO(auto_free) struct disk_layer_header *h = malloc(sizeof *h);
     AUTO(auto_free) struct disk_map_index *index = calloc(1, length ? length : 1);
-    if (!index)
+    if (!h || !index)
         return err_set(e, -ENOMEM, "out of memory");
 
-    uint64_t offset = DISK_BLOCK + length;
-    for (uint32_t page = 0, i = 0; page < map->page_count; page++) {
-        struct disk_map_page content;
-
-        if (!map_page_used(map, page))
-            continue;
-        map_page_export(map, page, &content);
-        index[i].page = put_le32(page);
-        index[i++].crc32c = put_le32(crc32c(0, &content, sizeof content));
-        rc = sink->write(sink->ctx, &content, sizeof content, offset);
-        if (rc < 0)
-            return err_set(e, rc, "writing it failed: %s", strerror(-rc));
-        offset += DISK_BLOCK;
-    }
-
-    struct disk_layer_header h;
-    header_from(info, count, &h);
-    h.crc32c = put_le32(header_crc(&h, index, length));
-    rc = sink->write(sink->ctx, &h, sizeof h, 0);
+    rc = write_pages(sink, map, index, DISK_BLOCK + length);
+    header_from(info, count, h);
+    h->crc32c = put_le32(header_crc(h, index, length));
+    if (rc == 0)
+        rc = sink->write(sink->ctx, h, sizeof *h, 0);
     if (rc == 0 && length)
         rc = sink->write(sink->ctx, index, length, DISK_BLOCK);
     return rc < 0 ? err_set(e, rc, "writing it failed: %s", strerror(-rc)) : 0;

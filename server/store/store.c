@@ -242,7 +242,7 @@ void store_background(struct store *s, int change)
 static struct layer *find_open(const struct store *s, struct layer_id id)
 {
     for (struct layer *l = s->layers; l; l = l->next)
-        if (lay_id_equal(l->info.id, id))
+        if (lay_id_equal(l->id, id))
             return l;
     return NULL;
 }
@@ -268,6 +268,8 @@ static int load_sealed(struct store *s, struct layer_id id, struct layer **ret, 
         free(l);
         return rc;
     }
+    l->id = id;
+    l->loaded = true;
     *ret = l;
     return 0;
 }
@@ -285,7 +287,7 @@ static struct layer *share_open(struct store *s, struct layer_id id, int *ret_rc
     struct layer *l = find_open(s, id);
 
     *ret_rc = 0;
-    if (l && l->info.kind == DISK_TOP) {
+    if (l && l->is_top) {
         *ret_rc = err_set(e, -EBUSY, "it is being written to");
         return NULL;
     }
@@ -345,20 +347,29 @@ void store_layer_put(struct store *s, struct layer *l)
         free_layer(s, l);
 }
 
-int store_top_add(struct store *s, struct layer *top, struct err *e)
+int store_top_add(struct store *s, struct layer *top, struct layer_id id, struct err *e)
 {
     int rc = 0;
     char text[9];
 
     pthread_mutex_lock(&s->lock);
-    if (find_open(s, top->info.id)) {
-        rc = err_set(e, -EBUSY, "layer %s is open already", lay_id_short(top->info.id, text));
+    if (find_open(s, id)) {
+        rc = err_set(e, -EBUSY, "layer %s is open already", lay_id_short(id, text));
     } else {
+        top->id = id;
+        top->is_top = true;
         top->next = s->layers;
         s->layers = top;
     }
     pthread_mutex_unlock(&s->lock);
     return rc;
+}
+
+void store_top_loaded(struct store *s, struct layer *top)
+{
+    pthread_mutex_lock(&s->lock);
+    top->loaded = true;
+    pthread_mutex_unlock(&s->lock);
 }
 
 void store_top_remove(struct store *s, struct layer *top)
@@ -391,12 +402,13 @@ int layer_usage(struct store *s, struct layer_id id, uint64_t *ret_data_bytes, s
     int rc;
 
     pthread_mutex_lock(&s->lock);
-    struct layer *l = find_open(s, id);
-    if (l)
+    const struct layer *l = find_open(s, id);
+    bool known = l && l->loaded;
+    if (known)
         *ret_data_bytes =
             atomic_load_explicit(&l->map.data_blocks, memory_order_relaxed) * DISK_BLOCK;
     pthread_mutex_unlock(&s->lock);
-    if (l)
+    if (known)
         return 0;
 
     rc = replay_layer(&s->dir, &s->journal, id, &info, &map, e);

@@ -53,8 +53,10 @@ struct store {
 int store_layer_get(struct store *s, struct layer_id id, struct layer **ret, struct err *e);
 void store_layer_put(struct store *s, struct layer *l);
 
-/* A top belongs to one device: -EBUSY if it is open already. */
-int store_top_add(struct store *s, struct layer *top, struct err *e);
+/* A top belongs to one device: -EBUSY if it is open already.  On the list from then on; loaded when
+ * its map is there. */
+int store_top_add(struct store *s, struct layer *top, struct layer_id id, struct err *e);
+void store_top_loaded(struct store *s, struct layer *top);
 void store_top_remove(struct store *s, struct layer *top);
 
 /* A job of the store itself begins or has ended; store_close waits for them. */

@@ -138,6 +138,8 @@ static int open_top(struct volume *v, const struct volume_spec *spec, struct err
 
 static void free_volume(struct volume *v)
 {
+    if (v->top.is_top)
+        store_top_remove(v->store, &v->top);
     if (v->chain.count > 1)
         store_layer_put(v->store, v->chain.layers[1]);
     if (v->top.data_fd >= 0)
@@ -152,6 +154,9 @@ static int open_layers(struct volume *v, const struct volume_spec *spec, struct 
 {
     int rc;
 
+    rc = store_top_add(v->store, &v->top, spec->top, e); /* first: now nobody else opens it */
+    if (rc < 0)
+        return rc;
     rc = open_top(v, spec, e);
     if (rc < 0)
         return rc;
@@ -166,7 +171,8 @@ static int open_layers(struct volume *v, const struct volume_spec *spec, struct 
     v->chain.count = 2;
     if (v->chain.layers[1]->info.size_bytes > spec->size_bytes)
         return err_set(e, -EIO, "it is smaller than the layer below it");
-    return store_top_add(v->store, &v->top, e);
+    store_top_loaded(v->store, &v->top);
+    return 0;
 }
 
 int volume_open(struct store *s, const struct volume_spec *spec, volume_failed_fn failed, void *ctx,
@@ -228,7 +234,6 @@ void vol_idle(struct volume *v)
     void *ctx = v->drained_ctx;
 
     unlist(v);
-    store_top_remove(v->store, &v->top);
     v->store->unsynced_bytes -= v->unsynced_bytes;
     free_volume(v);
     drained(ctx);

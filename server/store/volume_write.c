@@ -17,6 +17,7 @@
 #define SLOW_FOR_NS    (100 * NS_PER_MS) /* so long writes go to the pool after such a one */
 #define INLINE_MAX     (1u << 20)        /* bytes that are written on the shard's own thread */
 #define UNSYNCED_LIMIT (64ull << 20)     /* above it the kernel may make writers wait */
+#define COMMIT_AFTER   (32ull << 20)     /* of one volume: written back without being asked */
 
 static struct vol_op *op_of_job(struct pool_job *j)
 {
@@ -187,6 +188,10 @@ static void written(struct pool_job *j)
         return;
     }
     map_set(&v->top.map, first_block(op), block_count(op), DISK_DATA);
+    if (v->unsynced_bytes > COMMIT_AFTER && !v->commit.running) {
+        v->commit.wanted = true;
+        vol_commit_kick(v);
+    }
     vol_op_piece_done(op, 0);
 }
 
