@@ -62,7 +62,7 @@ void boot_script_start(struct buf *out)
 {
     buf_addf(out, "#!ipxe\n"
                   ":again\n"
-                  "chain --autofree /boot/ipxe?mac=${netX/mac}&uuid=${uuid}"
+                  "chain --autofree /boot/ipxe?mac=${netX/mac:hexhyp}&uuid=${uuid}"
                   "&chip=${netX/chip:uristring}&platform=${platform} ||\n"
                   "echo Gridbox: this PC was not booted; the reason is above. "
                   "Trying again in 10 seconds.\n"

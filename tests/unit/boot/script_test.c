@@ -202,7 +202,7 @@ static void the_first_script_tries_for_ever(void **state)
     boot_script_start(&b);
     const char *text = buf_text(&b);
     assert_int_equal(strncmp(text, "#!ipxe\n:again\nchain ", 20), 0);
-    assert_non_null(strstr(text, "mac=${netX/mac}&uuid=${uuid}&chip=${netX/chip:uristring}"
+    assert_non_null(strstr(text, "mac=${netX/mac:hexhyp}&uuid=${uuid}&chip=${netX/chip:uristring}"
                                  "&platform=${platform} ||\n"));
     assert_non_null(strstr(text, "\ngoto again\n"));
 }
