@@ -99,6 +99,9 @@ int cmd_status(struct cli *c, const struct cli_args *a, struct err *e)
         show_addresses(c, r.json, "nbd");
         show_boot(c, r.json);
     }
+    const char *problem = client_text(r.json, "problem");
+    if (!client_true(r.json, "healthy") && problem[0])
+        return err_set(e, -EREMOTEIO, "the server is not healthy: %s", problem);
     if (!client_true(r.json, "healthy"))
         return err_set(e, -EREMOTEIO,
                        "the server answers, but is not healthy: see `gridbox events` "

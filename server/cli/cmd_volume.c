@@ -53,7 +53,7 @@ static bool by_command_line(const json_t *volume)
     return json_is_object(attachment) && !json_is_string(json_object_get(attachment, "host"));
 }
 
-/* "lab-1, in use", "command line", "-" */
+/* "lab-1, in use", "command line", "-"; "over" is one whose volume has a new epoch. */
 static void add_attachment(struct table *t, const json_t *volume)
 {
     const json_t *attachment = json_object_get(volume, "attachment");
@@ -64,8 +64,10 @@ static void add_attachment(struct table *t, const json_t *volume)
         table_add(t, "");
         return;
     }
-    snprintf(text, sizeof text, "%s%s", host[0] ? host : "command line",
-             client_true(attachment, "connected") ? ", in use" : "");
+    const char *now = client_true(attachment, "connected")                    ? ", in use"
+                      : json_is_false(json_object_get(attachment, "current")) ? ", over"
+                                                                              : "";
+    snprintf(text, sizeof text, "%s%s", host[0] ? host : "command line", now);
     table_add(t, text);
 }
 

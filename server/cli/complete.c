@@ -86,9 +86,15 @@ static void offer(struct buf *out, const struct complete_ask *ask, const char *h
 {
     char whole[REFERENCE_SIZE];
 
-    snprintf(whole, sizeof whole, "%s%s", head, word);
-    if (strncmp(whole, ask->current, strlen(ask->current)) == 0)
-        buf_addf(out, "%s\n", whole);
+    int length = snprintf(whole, sizeof whole, "%s%s\n", head, word);
+    if (length >= (int)sizeof whole || strncmp(whole, ask->current, strlen(ask->current)) != 0)
+        return;
+    /* An image is listed once for each version. */
+    const char *text = buf_text(out), *at = text ? strstr(text, whole) : NULL;
+    while (at && at != text && at[-1] != '\n')
+        at = strstr(at + 1, whole);
+    if (!at)
+        buf_add(out, whole, (size_t)length);
 }
 
 static void offer_options(const struct cli_option *o, const struct complete_ask *ask,

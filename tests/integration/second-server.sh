@@ -8,7 +8,7 @@ start_server
 run gridboxd --state "$state" --http "$address:8421" --nbd "$address:10810"
 status_is 2 "a second server on the same state: exit 2"
 like "$err" "$server_pid" "its error has the pid of the first"
-is "$(printf '%s\n' "$err" | grep -c 'error ')" 1 "it is one error"
+is "$(printf '%s\n' "$err" | wc -l)" 1 "it is one line"
 run gridbox status
 status_is 0 "the first is undisturbed"
 

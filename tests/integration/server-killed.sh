@@ -31,10 +31,10 @@ start_server
 run gridbox volume list --json
 is "$(json '.volumes[] | select(.name == "written") | .epoch')" 2 "the written volume's epoch is one more"
 is "$(json '.volumes[] | select(.name == "quiet") | .epoch')" 1 "the other one's is not"
-refused_by_nbd "$written" 'epoch|power|died|content' "the old URI is refused in words"
+refused_by_nbd "$written" 'over: epoch 1 .*attach it again' "the old URI is refused in words"
 expect_byte "$quiet" 0 4096 0x00 "the other one's URI works"
 
-uri=$(gridbox volume attach written --force)
+uri=$(gridbox volume attach written)
 expect_byte "$uri" 0 65536 0x42 "what was flushed is there"
 expect_byte "$uri" 1048576 4096 0x43 "what was written with FUA is there"
 nbd_write "$uri" 4096 4096 0x44

@@ -56,6 +56,9 @@ gridbox_tcp() # TOKEN ARGUMENT...
 }
 gridboxd() { $as_is timeout 30 "$build/gridboxd" "$@"; }
 
+# Python's module of libnbd belongs to Debian's python3, whatever else is in PATH.
+nbdsh() { env PATH="/usr/bin:$PATH" nbdsh "$@"; }
+
 server_runs() { [ -n "$server_pid" ] && kill -0 "$server_pid" 2>/dev/null; }
 
 # Waits until the server answers, or is gone.
@@ -169,12 +172,13 @@ expect_byte() # URI OFFSET LENGTH BYTE WHAT
     ok $? "$5" || sed 's/^/# /' "$tap_tmp/.io"
 }
 
+# qemu prints the words of a refusal, libnbd only its number.
 refused_by_nbd() # URI ERE WHAT
 {
-    run nbdinfo "$1"
+    run qemu-io -r -f raw -c quit "$1"
     if [ "$status" -eq 0 ]; then
         ok 1 "$3"
     else
-        like "$err" "$2" "$3"
+        like "$out$err" "$2" "$3"
     fi
 }
