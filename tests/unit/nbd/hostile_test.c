@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -334,10 +335,20 @@ static void more_connections_than_allowed_are_refused(void **state)
     scene_stop(s);
 }
 
+static long resident_pages(void)
+{
+    FILE *f = fopen("/proc/self/statm", "re");
+    long size, resident = 0;
+
+    assert_int_equal(fscanf(f, "%ld %ld", &size, &resident), 2);
+    fclose(f);
+    return resident;
+}
+
 /* All of them get through the handshake, or none can hold a place: so they name an image. */
 static void a_thousand_idle_connections_disturb_nobody(void **state)
 {
-    struct rlimit files = { .rlim_cur = 4096, .rlim_max = 4096 };
+    struct rlimit files = { 0 };
     struct scene *s;
     static int fds[1000];
 
@@ -347,8 +358,11 @@ static void a_thousand_idle_connections_disturb_nobody(void **state)
     setrlimit(RLIMIT_NOFILE, &files);
     s = scene_start(NULL);
     rig_grant(s->r, 2, false, BAD);
-    for (unsigned i = 0; i < 1000; i++)
+    fds[0] = opened(s->r, 2, BAD, &s->w);
+    long before = resident_pages();
+    for (unsigned i = 1; i < 1000; i++)
         fds[i] = opened(s->r, 2, BAD, &s->w);
+    assert_true((resident_pages() - before) * 4 < 1000 * 64); /* KiB: at most 64 for each */
     int64_t start = clock_mono_ns();
     for (unsigned i = 0; i < 500; i++)
         expect_alive(s->good, &s->w);
@@ -356,6 +370,31 @@ static void a_thousand_idle_connections_disturb_nobody(void **state)
     expect_alive(fds[999], &s->w);
     for (unsigned i = 0; i < 1000; i++)
         close(fds[i]);
+    scene_stop(s);
+}
+
+static void without_descriptors_new_clients_wait_and_old_ones_go_on(void **state)
+{
+    struct scene *s = scene_start(NULL);
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct rlimit files, none;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct pollfd p = { .fd = fd, .events = POLLIN };
+    char hello[18];
+
+    (void)state;
+    a.sin_port = htons((uint16_t)atoi(strrchr(s->r->address, ':') + 1));
+    getrlimit(RLIMIT_NOFILE, &files);
+    none = files;
+    none.rlim_cur = 1; /* 0 would forbid poll(2) too */
+    setrlimit(RLIMIT_NOFILE, &none);
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    expect_alive(s->good, &s->w);
+    assert_int_equal(poll(&p, 1, 300), 0);
+    setrlimit(RLIMIT_NOFILE, &files);
+    assert_int_equal(poll(&p, 1, 10000), 1);
+    get(fd, hello, sizeof hello);
+    close(fd);
     scene_stop(s);
 }
 
@@ -451,6 +490,7 @@ int main(void)
         cmocka_unit_test(when_too_many_shake_hands_the_oldest_goes),
         cmocka_unit_test(more_connections_than_allowed_are_refused),
         cmocka_unit_test(a_thousand_idle_connections_disturb_nobody),
+        cmocka_unit_test(without_descriptors_new_clients_wait_and_old_ones_go_on),
         cmocka_unit_test(a_client_that_reads_no_answers_stops_only_itself),
         cmocka_unit_test(many_greedy_clients_leave_room_for_others),
         cmocka_unit_test(stopping_waits_for_running_requests),
