@@ -14,10 +14,9 @@
 
 static int read_host(struct catalog *c, struct cat_attachment *a, struct err *e)
 {
-    AUTO(db_done) struct db_query q;
-
     if (!a->host_id)
         return 0;
+    AUTO(db_done) struct db_query q;
     int rc = db_query(c, &q, e, "SELECT name FROM host WHERE id = ?", "i", a->host_id);
     if (rc == 0)
         rc = db_next(&q, e);
