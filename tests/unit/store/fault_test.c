@@ -125,6 +125,49 @@ static void failed_journal_fails_every_volume(void **state)
     rig_volume_close(other);
 }
 
+static void read_error_below_fails_that_request_alone(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t buf[512];
+
+    memset(buf, 9, sizeof buf);
+    assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 4096, 512, buf), 0);
+    sim_fail_next(f->sim, SIM_READ, 2, -EIO);
+    assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 0, 512, buf), -EIO);
+    sim_fail_next(f->sim, SIM_READ, 2, -EIO);
+    assert_int_equal(rig_io(f->d, BLK_READ, 0, 8192, 512, buf), -EIO);
+    sim_fail_next(f->sim, SIM_READ, 0, 0);
+    assert_int_equal(f->rig.failures, 0);
+    expect_image(f->d, 0, 4096);
+    memset(buf, 8, sizeof buf);
+    assert_int_equal(rig_io(f->d, BLK_WRITE, BLK_FUA, 0, 512, buf), 0);
+    expect_fill(f->d, 0, 512, 8);
+}
+
+static void volumes_that_flush_together_share_the_sync_of_the_journal(void **state)
+{
+    struct fixture *f = *state;
+    struct volume *v[8];
+    uint8_t buf[4096] = { 1 };
+    int error[8];
+
+    for (int i = 0; i < 8; i++) {
+        v[i] = rig_volume(&f->rig, rig_new_id(), f->image, SIZE, 1);
+        assert_int_equal(rig_io(volume_device(v[i]), BLK_WRITE, 0, 0, 4096, buf), 0);
+    }
+    fake_run();
+    uint64_t before = sim_count_of(f->sim, SIM_SYNC);
+    for (int i = 0; i < 8; i++)
+        rig_begin(volume_device(v[i]), BLK_FLUSH, 0, 0, 0, NULL, &error[i]);
+    fake_run();
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(error[i], 0);
+    uint64_t syncs = sim_count_of(f->sim, SIM_SYNC) - before;
+    assert_in_range(syncs, 9, 10); /* the first may go alone */
+    for (int i = 0; i < 8; i++)
+        rig_volume_close(v[i]);
+}
+
 static void short_writes_are_continued(void **state)
 {
     struct fixture *f = *state;
@@ -264,6 +307,8 @@ int main(void)
         TEST(failed_volume_is_named_at_the_next_start),
         TEST(failed_write_fails_the_volume),
         TEST(failed_journal_fails_every_volume),
+        TEST(read_error_below_fails_that_request_alone),
+        TEST(volumes_that_flush_together_share_the_sync_of_the_journal),
         TEST(short_writes_are_continued),
         TEST(full_disk_at_any_step_of_a_write_breaks_nothing),
         TEST(full_disk_at_a_checkpoint_only_delays_it),

@@ -310,7 +310,13 @@ static void sim_close(void *ctx, int fd)
 
 static ssize_t sim_read_at(void *ctx, int fd, void *buf, size_t length, uint64_t offset)
 {
-    file_of(ctx, fd);
+    struct sim *s = ctx;
+
+    file_of(s, fd);
+    if (s->next[SIM_READ].times) {
+        s->next[SIM_READ].times--;
+        return s->next[SIM_READ].error;
+    }
     ssize_t got = pread(fd, buf, length, (off_t)offset);
     return got < 0 ? -errno : got;
 }

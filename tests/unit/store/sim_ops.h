@@ -24,6 +24,7 @@ enum sim_op {
     SIM_TRUNCATE,
     SIM_RENAME,
     SIM_UNLINK,
+    SIM_READ, /* changes nothing and is not counted; only sim_fail_next */
     SIM_OP_COUNT
 };
 

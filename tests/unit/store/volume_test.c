@@ -326,6 +326,40 @@ static void long_trim_is_done_in_pieces(void **state)
     rig_volume_close(v);
 }
 
+/* More changes than one batch of the journal takes, in pages with more runs than a page has bytes.
+ */
+static void very_many_changes_are_one_flush(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t size = 70ull << 26, step = 3 * 4096; /* 70 map pages */
+    struct layer_id top = rig_new_id();
+    struct volume *v = rig_volume(&f->rig, top, f->image, size, 1);
+    struct blkdev *d = volume_device(v);
+    uint8_t buf[4096];
+
+    memset(buf, 0x77, sizeof buf);
+    for (uint64_t page = 0; page < 70; page++) {
+        for (uint64_t i = 0; i < 300; i++)
+            assert_int_equal(rig_io(d, BLK_ZERO, 0, (page << 26) + i * step, 4096, NULL), 0);
+        assert_int_equal(rig_io(d, BLK_WRITE, 0, (page << 26) + 4096, 4096, buf), 0);
+    }
+    assert_int_equal(rig_io(d, BLK_FLUSH, 0, 0, 0, NULL), 0);
+    rig_volume_close(v);
+    v = rig_volume(&f->rig, top, f->image, size, 1); /* by the journal */
+    expect_fill(volume_device(v), (69ull << 26) + 4096, 4096, 0x77);
+    rig_volume_close(v);
+    rig_volume_close(f->v);
+    rig_close(&f->rig);
+    rig_open(&f->rig);
+    f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 1);
+    v = rig_volume(&f->rig, top, f->image, size, 1); /* by its map file */
+    for (uint64_t page = 0; page < 70; page++)
+        expect_fill(volume_device(v), (page << 26) + 4096, 4096, 0x77);
+    expect_fill(volume_device(v), step * 3, 4096, 0);
+    expect_image(volume_device(v), 8192, 4096);
+    rig_volume_close(v);
+}
+
 static void untouched_volume_has_no_files(void **state)
 {
     struct fixture *f = *state;
@@ -446,6 +480,7 @@ int main(void)
         TEST(volume_may_be_larger_than_its_image_and_end_in_a_part_of_a_block),
         TEST(zeroes_without_a_hole_take_space),
         TEST(long_trim_is_done_in_pieces),
+        TEST(very_many_changes_are_one_flush),
         TEST(untouched_volume_has_no_files),
         TEST(reopened_volume_has_what_is_in_the_journal_alone),
         TEST(quiet_volume_is_committed_and_marked_clean),
