@@ -34,17 +34,21 @@ static int make_dir(int at_fd, const char *name, const char *path, struct err *e
     return 0;
 }
 
+static int open_state(struct store *s, struct err *e)
+{
+    int rc = make_dir(AT_FDCWD, s->path, s->path, e);
+
+    if (rc < 0)
+        return rc;
+    s->state_fd = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return s->state_fd < 0 ? err_errno(e, "%s", s->path) : 0;
+}
+
 static int open_dirs(struct store *s, struct err *e)
 {
     static const char *const names[] = { "layers", "lost+found" };
     int rc;
 
-    rc = make_dir(AT_FDCWD, s->path, s->path, e);
-    if (rc < 0)
-        return rc;
-    s->state_fd = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (s->state_fd < 0)
-        return err_errno(e, "%s", s->path);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         rc = make_dir(s->state_fd, names[i], s->path, e);
         if (rc < 0)
@@ -136,11 +140,13 @@ static int open_parts(struct store *s, const struct store_options *o, struct err
 {
     int rc;
 
-    rc = open_dirs(s, e);
+    rc = open_state(s, e);
     if (rc == 0)
         rc = store_check_fs(s->state_fd, &s->durability, e);
     if (rc == 0)
         rc = take_lock(s, e);
+    if (rc == 0)
+        rc = open_dirs(s, e);
     if (rc == 0)
         rc = delete_unfinished(s, e);
     if (rc == 0)

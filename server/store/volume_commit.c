@@ -97,9 +97,10 @@ void vol_tick(struct shard_timer *t)
 
     if (s->committer.error)
         return;
-    for (struct volume *v = s->volumes; v; v = v->next) {
-        consider_clean(v, now); /* starts jobs, ends nothing: the list stays */
+    for (struct volume *v = s->volumes, *next; v; v = next) {
+        next = v->next;
         again = again || (v->mark.wanted == DISK_OPEN && !v->failed);
+        consider_clean(v, now); /* starts jobs; the list stays */
     }
     if (again)
         vol_tick_start(s);
