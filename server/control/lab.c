@@ -198,7 +198,6 @@ int lab_raise(struct control *c, int64_t host_id, struct err *e)
 void lab_tell(struct control *c, int64_t host_id)
 {
     if (c->http) /* before the server listens nobody waits */
-        if (c->http) /* not yet, while the server starts */
         http_wake(c->http, http_topic(HTTP_TOPIC_HOST, (uint64_t)host_id));
 }
 
