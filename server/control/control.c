@@ -37,11 +37,15 @@ int control_init(struct control *c, struct err *e)
         rc = uploads_new(c, &c->uploads, e);
     for (size_t i = 0; i < sizeof tables / sizeof *tables && rc == 0; i++)
         rc = tables[i](c->http, e);
+    if (rc == 0)
+        control_watch(c);
     return rc;
 }
 
 void control_done(struct control *c)
 {
+    if (c->loop)
+        loop_timer_cancel(c->loop, &c->watch);
     jobs_free(c->jobs);
     c->jobs = NULL;
     uploads_free(c->uploads);

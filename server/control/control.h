@@ -12,6 +12,7 @@
 
 #include "server/base/err.h"
 #include "server/catalog/volumes.h"
+#include "server/control/loop.h"
 #include "server/export/export.h"
 
 struct catalog;
@@ -19,7 +20,6 @@ struct control_lab;
 struct http;
 struct http_request;
 struct jobs;
-struct loop;
 struct store;
 struct uploads;
 
@@ -34,6 +34,7 @@ struct control {
     struct control_lab *lab; /* lab.h */
     struct jobs *jobs;
     struct uploads *uploads;
+    struct loop_timer watch; /* watch.c */
 
     const char *state_dir;
     const char *scratch_dir;  /* STATE/tmp */
@@ -50,6 +51,9 @@ int control_init(struct control *c, struct err *e);
 
 /* Cancels the jobs and waits for them.  Idempotent. */
 void control_done(struct control *c);
+
+/* From now on volumes that fail are noted; ends with control_done(). */
+void control_watch(struct control *c);
 
 /* An event, in the transaction of what it tells of; who waits for events hears of it. */
 int control_event(struct control *c, struct err *e, const char *kind, const char *object,
