@@ -3,7 +3,6 @@
 #include "server/catalog/catalog.h"
 
 #include <assert.h>
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
