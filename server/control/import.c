@@ -9,8 +9,13 @@
 #include <unistd.h>
 
 #include "server/base/auto.h"
+#include "server/control/import_foreign.h"
+#include "server/control/import_format.h"
+#include "server/control/import_nbd.h"
 #include "server/control/import_raw.h"
 #include "server/control/import_sink.h"
+#include "server/control/import_url.h"
+#include "server/control/import_view.h"
 
 static void auto_sink(struct sink **s)
 {
@@ -32,15 +37,64 @@ static int file_size(int fd, uint64_t *ret_bytes, struct err *e)
     return 0;
 }
 
-static int import_raw(struct store *store, const struct import_source *source, int fd,
-                      uint64_t size, struct import_progress *progress, struct import_result *ret,
-                      struct err *e)
+static int read_raw(struct store *store, const struct import_source *source, int fd, uint64_t size,
+                    struct import_progress *progress, struct import_result *ret, struct err *e)
 {
     AUTO(auto_sink) struct sink *sink = NULL;
     int rc = sink_open(store, "the file", size, source->limit_bytes, progress, &sink, e);
 
     if (rc == 0)
         rc = raw_read(fd, size, sink, e);
+    return rc < 0 ? rc : sink_finish(sink, ret, e);
+}
+
+static int import_file(struct store *store, const struct import_source *source, int fd,
+                       struct import_progress *progress, struct import_result *ret, struct err *e)
+{
+    AUTO(view_done) struct view view = { 0 };
+    struct format_disk disk;
+    uint64_t size = 0;
+    int rc = file_size(fd, &size, e);
+
+    if (rc < 0)
+        return rc;
+    view_init(&view, fd, size);
+    rc = format_examine(&view, &disk, e);
+    if (rc < 0)
+        return rc;
+    rc = disk.format == FORMAT_RAW ? read_raw(store, source, fd, size, progress, ret, e)
+                                   : foreign_read(store, source, &view, &disk, progress, ret, e);
+    if (rc == 0)
+        strcpy(ret->format, format_name(disk.format));
+    return rc;
+}
+
+static int import_url(struct store *store, const struct import_source *source,
+                      struct import_progress *progress, struct import_result *ret, struct err *e)
+{
+    AUTO(auto_close) int fd = -1;
+    int rc = url_fetch(source, progress, &fd, e);
+
+    return rc < 0 ? rc : import_file(store, source, fd, progress, ret, e);
+}
+
+static void auto_reader(struct nbd_reader **r)
+{
+    nbd_reader_close(*r);
+}
+
+static int import_nbd(struct store *store, const struct import_source *source,
+                      struct import_progress *progress, struct import_result *ret, struct err *e)
+{
+    AUTO(auto_reader) struct nbd_reader *reader = NULL;
+    AUTO(auto_sink) struct sink *sink = NULL;
+    int rc = nbd_reader_open(source->where, -1, progress, &reader, e);
+
+    if (rc == 0)
+        rc = sink_open(store, "the NBD export", nbd_reader_size(reader), source->limit_bytes,
+                       progress, &sink, e);
+    if (rc == 0)
+        rc = nbd_reader_read(reader, sink, e);
     if (rc == 0)
         rc = sink_finish(sink, ret, e);
     if (rc == 0)
@@ -48,19 +102,29 @@ static int import_raw(struct store *store, const struct import_source *source, i
     return rc;
 }
 
-static int import_file(struct store *store, const struct import_source *source, int fd,
-                       struct import_progress *progress, struct import_result *ret, struct err *e)
-{
-    uint64_t size;
-    int rc = file_size(fd, &size, e);
-
-    return rc < 0 ? rc : import_raw(store, source, fd, size, progress, ret, e);
-}
-
 int import_run(struct store *store, const struct import_source *source,
                struct import_progress *progress, struct import_result *ret, struct err *e)
 {
-    if (source->kind == IMPORT_FILE)
-        return import_file(store, source, source->fd, progress, ret, e);
-    return err_set(e, -ENOTSUP, "%s: no reader for this kind of source", source->where);
+    struct import_result result = { 0 };
+    char shown[IMPORT_SHOWN_SIZE];
+    int rc = -EINVAL;
+
+    switch (source->kind) {
+    case IMPORT_FILE:
+        rc = import_file(store, source, source->fd, progress, &result, e);
+        break;
+    case IMPORT_URL:
+        rc = import_url(store, source, progress, &result, e);
+        break;
+    case IMPORT_NBD:
+        rc = import_nbd(store, source, progress, &result, e);
+        break;
+    }
+    if (rc == -ECANCELED)
+        return rc;
+    import_shown(source->where, shown);
+    if (rc < 0)
+        return err_wrap(e, rc, "%s", shown);
+    *ret = result;
+    return 0;
 }
