@@ -208,9 +208,9 @@ static void reply(struct slot *s, uint32_t error, const char *why)
     const struct nbds_request *r = &s->request;
     uint32_t payload = 0;
 
-    if (!error && r->op == BLK_READ)
+    if (r->run && !error && r->op == BLK_READ)
         payload = r->length;
-    else if (!error && r->op == BLK_STATUS)
+    else if (r->run && !error && r->op == BLK_STATUS)
         payload = nbdr_extents(s->buf, s->req.extent_count, r->length);
     if (payload == 0)
         drop_buffer(s);

@@ -227,6 +227,43 @@ static void a_task_runs_once_after_the_whole_batch(void **state)
     sem_destroy(&b.over);
 }
 
+static void defer_again(struct shard_task *t)
+{
+    if (batch_of_test->handled == 0)
+        shard_defer(batch_of_test->shard, t);
+    else
+        sem_post(&batch_of_test->over);
+}
+
+static void start_endless(void *arg)
+{
+    struct batch *b = arg;
+
+    shard_defer(b->shard, &b->task);
+}
+
+static void handle_only(struct shard_msg *m)
+{
+    (void)m;
+    batch_of_test->handled++;
+}
+
+static void a_task_that_comes_back_for_ever_keeps_nobody_out(void **state)
+{
+    struct batch b = { .task.fn = defer_again };
+
+    (void)state;
+    batch_of_test = &b;
+    sem_init(&b.over, 0, 0);
+    assert_int_equal(shard_start("test", &b.shard, NULL), 0);
+    shard_call(b.shard, start_endless, &b);
+    b.messages[0].fn = handle_only;
+    shard_post(b.shard, &b.messages[0]);
+    sem_wait(&b.over);
+    shard_stop(b.shard);
+    sem_destroy(&b.over);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -235,6 +272,7 @@ int main(void)
         cmocka_unit_test(a_call_runs_on_the_shard_and_is_over_when_it_returns),
         cmocka_unit_test(timers_fire_in_order_and_not_before_their_time),
         cmocka_unit_test(a_task_runs_once_after_the_whole_batch),
+        cmocka_unit_test(a_task_that_comes_back_for_ever_keeps_nobody_out),
     };
     return cmocka_run_group_tests_name("shard", tests, NULL, NULL);
 }
