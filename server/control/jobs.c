@@ -18,6 +18,7 @@
 #include "server/base/name.h"
 #include "server/catalog/catalog.h"
 #include "server/control/control.h"
+#include "server/control/hide.h"
 #include "server/control/http.h"
 #include "server/control/import.h"
 #include "server/control/json.h"
@@ -191,6 +192,8 @@ static void on_finished(struct loop_msg *m)
     struct jobs *jobs = j->jobs;
 
     pthread_join(j->thread, NULL);
+    hide_secrets(j->e.msg);
+    json_text_clean(j->e.msg);
     conclude(j);
     let_go(j);
     start_next(jobs);
@@ -306,23 +309,6 @@ void jobs_free(struct jobs *jobs)
 /* ---- POST /v1/images ----------------------------------------------------------------------------
  */
 
-/* A URL without what may be secret in it. */
-static void show_source(const char *kind, const char *where, char *ret, size_t size)
-{
-    const char *scheme = strstr(where, "://");
-    const char *from = scheme ? scheme + 3 : where;
-    const char *end = scheme ? from + strcspn(from, "/?#") : from;
-    const char *at = scheme ? memchr(from, '@', (size_t)(end - from)) : NULL;
-    int tail = (int)strcspn(from, scheme ? "?#" : "");
-
-    if (!scheme)
-        snprintf(ret, size, "%s%s", kind, where);
-    else
-        snprintf(ret, size, "%.*s://%.*s", (int)(scheme - where), where,
-                 tail - (at ? (int)(at + 1 - from) : 0), at ? at + 1 : from);
-    json_text_clean(ret);
-}
-
 static int open_file(struct job *j, const char *path, struct err *e)
 {
     struct stat st;
@@ -365,7 +351,9 @@ static int read_source(struct http_request *r, const json_t *source, struct job 
     j->where = strdup(where);
     if (!j->where)
         return err_set(e, -ENOMEM, "out of memory");
-    show_source("", where, j->source, sizeof j->source);
+    snprintf(j->source, sizeof j->source, "%s", where);
+    hide_secrets(j->source);
+    json_text_clean(j->source);
     j->import.kind = url ? IMPORT_URL : nbd ? IMPORT_NBD : IMPORT_FILE;
     if (file)
         return open_file(j, file, e);
