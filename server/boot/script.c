@@ -58,16 +58,18 @@ enum boot_kind boot_decide(const struct boot_request *r, enum boot_loader loader
 
 /* A boot that fails ends the chain as well as one that is refused: either way again from the top.
  */
-void boot_script_start(struct buf *out)
+void boot_script_start(const struct boot_server *s, struct buf *out)
 {
-    buf_addf(out, "#!ipxe\n"
-                  ":again\n"
-                  "chain --autofree /boot/ipxe?mac=${netX/mac:hexhyp}&uuid=${uuid}"
-                  "&chip=${netX/chip:uristring}&platform=${platform} ||\n"
-                  "echo Gridbox: this PC was not booted; the reason is above. "
-                  "Trying again in 10 seconds.\n"
-                  "sleep 10\n"
-                  "goto again\n");
+    buf_addf(out,
+             "#!ipxe\n"
+             ":again\n"
+             "chain --autofree http://%s:%u/boot/ipxe?mac=${netX/mac:hexhyp}&uuid=${uuid}"
+             "&chip=${netX/chip:uristring}&platform=${platform} ||\n"
+             "echo Gridbox: this PC was not booted; the reason is above. "
+             "Trying again in 10 seconds.\n"
+             "sleep 10\n"
+             "goto again\n",
+             s->address, (unsigned)s->http_port);
 }
 
 static void add_url(const struct boot_server *s, const char *path, struct buf *out)

@@ -58,7 +58,9 @@ struct boot_server {
     bool debug; /* dom0 gives a root shell on its console */
 };
 
-void boot_script_start(struct buf *out);
+/* The URLs in it are whole: iPXE of 2019 has no base for a relative one when DHCP named the script.
+ */
+void boot_script_start(const struct boot_server *s, struct buf *out);
 
 /* token: one-time, for the kernel command line; not used by BOOT_CHAIN. */
 void boot_script(enum boot_kind kind, const struct boot_server *s, const struct boot_request *r,

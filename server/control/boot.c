@@ -178,13 +178,16 @@ static void fill_server(const struct lab_boot *b, struct boot_server *ret)
 
 static void on_start_script(struct http_request *r)
 {
-    AUTO(buf_done) struct buf b;
+    const struct lab_boot *b = boot_of(r);
+    AUTO(buf_done) struct buf out;
+    struct boot_server server;
 
-    if (!boot_of(r))
+    if (!b)
         return;
-    buf_init(&b, BOOT_SCRIPT_MAX);
-    boot_script_start(&b);
-    answer_text(r, 200, &b);
+    buf_init(&out, BOOT_SCRIPT_MAX);
+    fill_server(b, &server);
+    boot_script_start(&server, &out);
+    answer_text(r, 200, &out);
 }
 
 /* ---- the script of one PC ---------------------------------------------------------------------

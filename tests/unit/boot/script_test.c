@@ -198,11 +198,13 @@ static void the_first_script_tries_for_ever(void **state)
     (void)state;
     AUTO(buf_done) struct buf b;
 
+    const struct boot_server s = { .address = "10.77.0.1", .http_port = 8420 };
     buf_init(&b, BOOT_SCRIPT_MAX);
-    boot_script_start(&b);
+    boot_script_start(&s, &b);
     const char *text = buf_text(&b);
     assert_int_equal(strncmp(text, "#!ipxe\n:again\nchain ", 20), 0);
-    assert_non_null(strstr(text, "mac=${netX/mac:hexhyp}&uuid=${uuid}&chip=${netX/chip:uristring}"
+    assert_non_null(strstr(text, "chain --autofree http://10.77.0.1:8420/boot/ipxe?"
+                                 "mac=${netX/mac:hexhyp}&uuid=${uuid}&chip=${netX/chip:uristring}"
                                  "&platform=${platform} ||\n"));
     assert_non_null(strstr(text, "\ngoto again\n"));
 }
