@@ -444,7 +444,7 @@ static json_t *job_json(const struct job *j)
                      "import", "state", states[j->state], "seq", (json_int_t)j->seq, "done_bytes",
                      (json_int_t)atomic_load(&j->progress.done_bytes), "total_bytes",
                      (json_int_t)atomic_load(&j->progress.total_bytes), "phase", phase_of(j),
-                     "error", j->rc < 0 || j->state > JOB_DONE ? j->e.msg : NULL, "result", result);
+                     "error", j->state > JOB_DONE ? j->e.msg : NULL, "result", result);
 }
 
 static void on_show(struct http_request *r)
