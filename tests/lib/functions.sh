@@ -105,9 +105,17 @@ kill_server() { end_server KILL; }
 
 leave_server()
 {
-    end_server TERM
+    if [ -n "$server_pid" ]; then
+        end_server TERM
+        if [ "$server_status" -ne 0 ]; then
+            diag "gridboxd did not stop cleanly at the end of the test: exit status $server_status"
+            tap_failed=$((tap_failed + 1))
+        fi
+    fi
     if [ "$tap_failed" -gt 0 ] && [ -s "$server_log" ]; then
         diag "the last lines of gridboxd's log:"
+        grep -m 3 -A 40 -E 'WARNING: ThreadSanitizer|ERROR: AddressSanitizer|runtime error' \
+            "$server_log" | sed 's/^/#   /'
         tail -n 20 "$server_log" | sed 's/^/#   /'
     fi
 }
