@@ -153,7 +153,8 @@ void api_client_wait(struct api_client *c, struct pollfd *fds, unsigned count, i
     struct curl_waitfd extra[FDS_MAX];
     int running;
 
-    curl_multi_perform(c->multi, &running);
+    /* Not a byte is moved before the wait: a call that ended there would not end it.  A call that
+     * was just started does. */
     for (unsigned i = 0; i < count && i < FDS_MAX; i++)
         extra[i] = (struct curl_waitfd){ .fd = fds[i].fd, .events = CURL_WAIT_POLLIN };
     curl_multi_poll(c->multi, extra, count < FDS_MAX ? count : FDS_MAX, timeout_ms, NULL);
