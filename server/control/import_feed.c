@@ -166,7 +166,8 @@ int feed_start(const struct view *view, bool exact, struct feed **ret, int *ret_
         return err_set(e, -ENOMEM, "out of memory");
     }
     f->view = view;
-    f->shown_bytes = exact ? view->size : round_up(view->size, VIEW_SLACK) + BEYOND_BYTES;
+    /* Whole sectors: qemu waits for ever for the rest of the last one. */
+    f->shown_bytes = round_up(view->size, VIEW_SLACK) + (exact ? 0 : BEYOND_BYTES);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
         rc = err_errno(e, "make a pair of sockets");
         goto undo_memory;

@@ -22,8 +22,8 @@ struct view;
 enum feed_fault { FEED_FINE, FEED_BEYOND_END, FEED_READ_ERROR };
 
 /* view: borrowed until feed_stop.
- * exact: say the file's true size; otherwise say much more, so that reads beyond its end come here.
- * *ret_fd: the program's end, close-on-exec, the caller's to close. */
+ * exact: say the file's true size (in whole sectors); otherwise say much more, so that reads beyond
+ * its end come here. *ret_fd: the program's end, close-on-exec, the caller's to close. */
 int feed_start(const struct view *view, bool exact, struct feed **ret, int *ret_fd, struct err *e);
 
 enum feed_fault feed_fault(const struct feed *f);

@@ -35,7 +35,7 @@ static int open_all(struct reading *d, struct store *store, const struct import_
     snprintf(what, sizeof what, "the disk in the %s file", format_name(disk->format));
     rc = sink_check_size(what, disk->disk_bytes, source->limit_bytes, e);
     if (rc == 0)
-        rc = feed_start(view, disk->footer, &d->feed, &feed_fd, e);
+        rc = feed_start(view, disk->exact_end, &d->feed, &feed_fd, e);
     if (rc == 0)
         rc = qemu_start(source->scratch_dir, format_name(disk->format), feed_fd, &d->qemu, &fd, e);
     if (rc == 0)
@@ -47,7 +47,7 @@ static int open_all(struct reading *d, struct store *store, const struct import_
 }
 
 /* An error that is the file's, told by whoever knows most. */
-static int explain(int rc, const struct reading *d, const struct view *view, const char *why,
+static int explain(const struct reading *d, const struct view *view, const char *why,
                    enum format format, struct err *e)
 {
     enum feed_fault fault = d->feed ? feed_fault(d->feed) : FEED_FINE;
@@ -59,10 +59,15 @@ static int explain(int rc, const struct reading *d, const struct view *view, con
                        format_name(format), (unsigned long long)view->size);
     if (fault == FEED_READ_ERROR)
         return err_set(e, -EIO, "reading the file failed, or it became shorter meanwhile");
+    if (strncmp(why, "Disconnect client", 17) == 0) /* it says no more of a read that failed */
+        return err_set(e, -EINVAL,
+                       "it is a %s file that is corrupt or truncated: a part of its disk cannot be "
+                       "read; copy it again",
+                       format_name(format));
     if (why[0])
         return err_set(e, -EINVAL, "it is a %s file that cannot be read: %s", format_name(format),
                        why);
-    return err_wrap(e, rc, "it is a %s file that cannot be read", format_name(format));
+    return err_wrap(e, -EINVAL, "it is a %s file that cannot be read", format_name(format));
 }
 
 /* Connection lost, refused reads, silence: the file's fault.  The rest speaks for itself. */
@@ -88,7 +93,7 @@ int foreign_read(struct store *store, const struct import_source *source, const 
     if (rc == 0 && feed_fault(d.feed) != FEED_FINE)
         rc = -EIO; /* whatever qemu made of it */
     if (d.qemu && is_the_files(rc))
-        rc = explain(rc, &d, view, why, disk->format, &mine);
+        rc = explain(&d, view, why, disk->format, &mine);
     feed_stop(d.feed);
     if (rc == 0)
         rc = sink_finish(d.sink, ret, &mine);

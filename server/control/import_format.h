@@ -27,7 +27,7 @@ enum format {
 struct format_disk {
     enum format format;
     uint64_t disk_bytes; /* virtual size, as the header says; more than 0 */
-    bool footer;         /* the format reads backwards from the file's end: it must be exact */
+    bool exact_end;      /* its reader looks for the file's end, or beyond it on purpose */
 };
 
 /* "qcow2"; also qemu's name of the driver. */

@@ -38,6 +38,7 @@ struct slot {
 
 struct nbd_reader {
     struct nbd_handle *h;
+    const char *who; /* for messages */
     struct import_progress *progress;
     uint64_t size, unit; /* unit: requests are multiples of it but at the end */
     uint64_t chunk;
@@ -79,13 +80,13 @@ static int failed(struct nbd_reader *r, struct err *e)
         said = strstr(said, ": ") + 2;
     err_set(&mine, -EIO, "%s", said ? said : "the connection failed");
     hide_export(r->h, mine.msg);
-    return err_set(e, error > 0 ? -error : -EIO, "the NBD server: %s", mine.msg);
+    return err_set(e, error > 0 ? -error : -EIO, "%s: %s", r->who, mine.msg);
 }
 
-static int lost(struct err *e)
+static int lost(const struct nbd_reader *r, struct err *e)
 {
-    return err_set(e, -ECONNRESET,
-                   "the connection to the NBD server was lost before the disk was complete");
+    return err_set(e, -ECONNRESET, "the connection to %s was lost before the disk was complete",
+                   r->who);
 }
 
 /* ---- waiting ----------------------------------------------------------------------------------*/
@@ -103,7 +104,7 @@ static int turn(struct nbd_reader *r, int64_t patience_ns, struct err *e)
         r->last_answer_ns = clock_mono_ns();
     r->answered = false;
     if (clock_mono_ns() - r->last_answer_ns > patience_ns)
-        return err_set(e, -ETIMEDOUT, "the NBD server has not answered for %lld seconds",
+        return err_set(e, -ETIMEDOUT, "%s has not answered for %lld seconds", r->who,
                        (long long)(patience_ns / NS_PER_S));
     return 0;
 }
@@ -115,7 +116,7 @@ static bool is_over(const struct nbd_reader *r)
 
 static int await_answer(struct nbd_reader *r, struct err *e)
 {
-    return is_over(r) ? lost(e) : turn(r, STALL_NS, e);
+    return is_over(r) ? lost(r, e) : turn(r, STALL_NS, e);
 }
 
 /* ---- life -------------------------------------------------------------------------------------*/
@@ -144,8 +145,7 @@ static int learn(struct nbd_reader *r, struct err *e)
     r->chunk = max > 0 && (uint64_t)max < SINK_CHUNK_BYTES ? (uint64_t)max : SINK_CHUNK_BYTES;
     if ((r->unit & (r->unit - 1)) != 0 || r->unit > r->chunk)
         return err_set(e, -EINVAL,
-                       "the NBD server wants requests of %llu to %llu bytes, which are not known "
-                       "here",
+                       "%s wants requests of %llu to %llu bytes, which are not known here", r->who,
                        (unsigned long long)r->unit, (unsigned long long)r->chunk);
     r->chunk = round_down(r->chunk, r->unit);
     r->has_status = nbd_can_meta_context(r->h, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0;
@@ -166,7 +166,7 @@ static int shake_hands(struct nbd_reader *r, const char *uri, int fd, struct err
     r->last_answer_ns = clock_mono_ns();
     while (nbd_aio_is_ready(r->h) <= 0) {
         if (is_over(r))
-            return err_set(e, -ECONNRESET, "the NBD server ended the connection at once");
+            return err_set(e, -ECONNRESET, "%s ended the connection at once", r->who);
         rc = turn(r, CONNECT_NS, e);
         if (rc < 0)
             return rc;
@@ -193,6 +193,7 @@ int nbd_reader_open(const char *uri, int fd, struct import_progress *progress,
         nbd_reader_close(r);
         return rc;
     }
+    r->who = uri ? "the NBD server" : "qemu-nbd";
     r->progress = progress;
     atomic_store(&progress->phase, "connect");
     rc = shake_hands(r, uri, fd, e);
@@ -335,8 +336,8 @@ static int finish(struct nbd_reader *r, struct slot *s, struct sink *sink, struc
     if (rc < 0)
         return rc;
     if (s->error)
-        return is_over(r) ? lost(e)
-                          : err_set(e, -s->error, "the NBD server cannot read at byte %llu: %s",
+        return is_over(r) ? lost(r, e)
+                          : err_set(e, -s->error, "%s cannot read at byte %llu: %s", r->who,
                                     (unsigned long long)s->first, strerror(s->error));
     if (data > 0) {
         if (s->first + data == r->size) {

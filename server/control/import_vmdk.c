@@ -13,8 +13,9 @@
 #include "server/control/import_format.h"
 #include "server/control/import_view.h"
 
-#define SECTOR         512u
-#define DESCRIPTOR_MAX (64u << 10)
+#define SECTOR          512u
+#define DESCRIPTOR_MAX  (64u << 10)
+#define FLAG_COMPRESSED (1u << 16)
 
 struct vmdk_header {
     struct le32 magic; /* "KDMV" */
@@ -124,6 +125,7 @@ int format_vmdk(struct view *v, struct format_disk *ret, struct err *e)
     if (rc < 0)
         return rc;
     ret->disk_bytes = disk_bytes;
-    ret->footer = get_le64(h.directory) == UINT64_MAX;
+    /* With a directory at the end; and of the last compressed grain more is read than there is. */
+    ret->exact_end = get_le64(h.directory) == UINT64_MAX || (get_le32(h.flags) & FLAG_COMPRESSED);
     return 0;
 }
