@@ -99,6 +99,20 @@ int cat_volume_get(struct catalog *c, const char *name, struct cat_volume *ret, 
     return 0;
 }
 
+int cat_volume_by_top(struct catalog *c, const uint8_t top[static CAT_LAYER_BYTES],
+                      struct cat_volume *ret, struct err *e)
+{
+    AUTO(db_done) struct db_query q;
+    int rc = db_query(c, &q, e, SELECT_VOLUME "WHERE v.top = ?", "b", top, (size_t)CAT_LAYER_BYTES);
+
+    if (rc == 0)
+        rc = db_next(&q, e);
+    if (rc <= 0)
+        return rc < 0 ? rc : err_set(e, -ENOENT, "no volume has this layer");
+    read_row(&q, ret);
+    return 0;
+}
+
 int cat_volume_list(struct catalog *c, int (*each)(void *ctx, const struct cat_volume *v),
                     void *ctx, struct err *e)
 {

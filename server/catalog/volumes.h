@@ -53,6 +53,10 @@ int cat_volume_add(struct catalog *c, const char *name, const struct cat_image *
 
 int cat_volume_get(struct catalog *c, const char *name, struct cat_volume *ret, struct err *e);
 
+/* The one with this top layer.  -ENOENT. */
+int cat_volume_by_top(struct catalog *c, const uint8_t top[static CAT_LAYER_BYTES],
+                      struct cat_volume *ret, struct err *e);
+
 /* In the order of creation.  Ends early with what `each` answers if that is not 0.  `each` may
  * change the catalog, but not add or remove volumes. */
 int cat_volume_list(struct catalog *c, int (*each)(void *ctx, const struct cat_volume *v),

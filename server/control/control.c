@@ -164,31 +164,36 @@ struct recovery {
     unsigned count;
 };
 
+static int tell_new_life(struct recovery *r, const char *name)
+{
+    r->count++;
+    return control_event(r->control, r->e, "volume-epoch", name,
+                         "volume %s: its content is that of its last flush, as after a power cut",
+                         name);
+}
+
 /* A top layer that was being written.  One that the catalog does not know is the sweep's. */
 static int on_open_layer(void *ctx, struct layer_id id)
 {
     struct recovery *r = ctx;
-    int rc = cat_volume_raise_epoch(r->control->catalog, id.b, r->e);
+    struct cat_volume v;
+    int rc = cat_volume_by_top(r->control->catalog, id.b, &v, r->e);
 
     if (rc == -ENOENT)
         return 0;
-    r->count += rc == 0;
-    return rc;
+    if (rc == 0)
+        rc = cat_volume_raise_epoch(r->control->catalog, id.b, r->e);
+    return rc < 0 ? rc : tell_new_life(r, v.name);
 }
 
-/* Says which volumes are in a new life: their attachments no longer fit. */
-static int tell_if_cut(void *ctx, const struct cat_volume *v)
+static int on_failed_volume(void *ctx, const struct cat_volume *v)
 {
     struct recovery *r = ctx;
-    int rc = 0;
 
-    if (v->failed)
-        rc = cat_volume_set_failed(r->control->catalog, v->name, false, r->e);
-    if (rc == 0 && v->attachment.id && (v->failed || v->attachment.epoch != v->epoch))
-        rc = control_event(r->control, r->e, "volume-epoch", v->name,
-                           "volume %s: its content is that of its last flush, as after a power cut",
-                           v->name);
-    return rc;
+    if (!v->failed)
+        return 0;
+    int rc = cat_volume_set_failed(r->control->catalog, v->name, false, r->e);
+    return rc < 0 ? rc : tell_new_life(r, v->name);
 }
 
 int control_recover(struct control *c, struct err *e)
@@ -200,14 +205,15 @@ int control_recover(struct control *c, struct err *e)
         return rc;
     rc = store_recover(c->store, on_open_layer, &r, e);
     if (rc == 0)
-        rc = cat_volume_list(c->catalog, tell_if_cut, &r, e);
+        rc = cat_volume_list(c->catalog, on_failed_volume, &r, e);
     rc = cat_end(c->catalog, rc, e);
     if (rc == 0)
         rc = store_recovered(c->store, e);
     if (rc == 0 && r.count)
-        log_warn("control: %u volumes were being written when the server ended: each is as it was "
-                 "at its last flush, its epoch has grown",
-                 r.count);
+        log_warn(
+            "control: volumes that were being written when the server ended: %u: each is as it "
+            "was at its last flush, its epoch has grown",
+            r.count);
     return rc;
 }
 

@@ -43,8 +43,8 @@ static void set_signals(void)
  * program is wrong use. */
 static int exit_status(int code)
 {
-    static const int wrong_use[] = { -EINVAL,       -EBUSY,  -EADDRINUSE, -EADDRNOTAVAIL,
-                                     -ENAMETOOLONG, -ENODEV, -ENOTSUP };
+    static const int wrong_use[] = { -EINVAL, -EBUSY,   -EADDRINUSE, -EADDRNOTAVAIL, -ENAMETOOLONG,
+                                     -ENODEV, -ENOTSUP, -ENOENT,     -ENOTDIR };
 
     for (size_t i = 0; i < sizeof wrong_use / sizeof *wrong_use; i++)
         if (code == wrong_use[i])
