@@ -6,14 +6,14 @@
 needs python3
 
 start_server
-make_image "$tap_tmp/disk.raw" 24
+make_image "$tap_tmp/disk.raw" 12
 qemu-img convert -f raw -O qcow2 "$tap_tmp/disk.raw" "$tap_tmp/disk.qcow2"
 sum=$(sha256sum "$tap_tmp/disk.raw" | cut -d' ' -f1)
 
 # /whole/FILE sends it; /breaks/FILE hangs up after 5 MB of each answer; /stops/FILE hangs up after
 # 5 MB in all and then refuses; /lies/FILE starts again from the front whatever Range says.
-cat >"$tap_tmp/http.py" <<'END'
-import http.server, os, re, sys
+cat >"$tap_tmp/web.py" <<'END'
+import http.server, os, re, socketserver, sys
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -61,13 +61,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.flush()
             self.connection.shutdown(2)
 
-server = http.server.ThreadingHTTPServer((sys.argv[2], 0), Handler)
+class Server(http.server.ThreadingHTTPServer):
+    def server_bind(self):  # without asking the DNS for our name
+        socketserver.TCPServer.server_bind(self)
+
+
+server = Server((sys.argv[2], 0), Handler)
 with open(sys.argv[3] + ".new", "w") as f:
     f.write(str(server.server_address[1]))
 os.rename(sys.argv[3] + ".new", sys.argv[3])
 server.serve_forever()
 END
-python3 "$tap_tmp/http.py" "$tap_tmp" "$address" "$tap_tmp/port" 2>"$tap_tmp/http.log" &
+python3 "$tap_tmp/web.py" "$tap_tmp" "$address" "$tap_tmp/port" 2>"$tap_tmp/http.log" &
 http_pid=$!
 tap_cleanup "kill $http_pid 2>/dev/null; wait $http_pid 2>/dev/null"
 tap_wait 10 "a web server listens" test -e "$tap_tmp/port"
