@@ -23,6 +23,7 @@ for s in held:
     s.close()
 ' "$address" "$tap_tmp/hold" "$tap_tmp/held" &
 holder=$!
+# shellcheck disable=SC2016 # expanded at the end
 tap_cleanup 'kill "$holder" 2>/dev/null || :'
 cat "$tap_tmp/held"
 
@@ -34,6 +35,7 @@ like "$(json .detail)" "try later" "in words"
 
 : >"$tap_tmp/hold"
 wait "$holder"
+# shellcheck disable=SC2317 # called by tap_wait
 tcp_answers()
 {
     api_tcp "$(cat "$state/token")" GET /v1/status
