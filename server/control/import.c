@@ -4,11 +4,13 @@
 #include "server/control/import.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "server/base/auto.h"
+#include "server/control/hide.h"
 #include "server/control/import_foreign.h"
 #include "server/control/import_format.h"
 #include "server/control/import_nbd.h"
@@ -102,11 +104,20 @@ static int import_nbd(struct store *store, const struct import_source *source,
     return rc;
 }
 
+/* Secrets are taken out before anything is cut off. */
+static int wrap_source(int rc, const char *where, struct err *e)
+{
+    AUTO(auto_free) char *shown = strdup(where);
+
+    if (shown)
+        hide_secrets(shown);
+    return err_wrap(e, rc, "%.160s", shown ? shown : "import");
+}
+
 int import_run(struct store *store, const struct import_source *source,
                struct import_progress *progress, struct import_result *ret, struct err *e)
 {
     struct import_result result = { 0 };
-    char shown[IMPORT_SHOWN_SIZE];
     int rc = -EINVAL;
 
     switch (source->kind) {
@@ -120,11 +131,8 @@ int import_run(struct store *store, const struct import_source *source,
         rc = import_nbd(store, source, progress, &result, e);
         break;
     }
-    if (rc == -ECANCELED)
-        return rc;
-    import_shown(source->where, shown);
     if (rc < 0)
-        return err_wrap(e, rc, "%s", shown);
+        return rc == -ECANCELED ? rc : wrap_source(rc, source->where, e);
     *ret = result;
     return 0;
 }

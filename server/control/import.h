@@ -42,18 +42,12 @@ struct import_result {
     char format[8];        /* "raw", "qcow2", … */
 };
 
-/* 0, or with nothing left behind:
+/* 0, or with nothing left behind (messages begin with the source, without what is secret in it):
  *   -ECANCELED  progress->cancel was set
  *   -EINVAL     the source is not what it should be: in words, with what to do
  *   -EFBIG      over the limit;  -ENOSPC  the store is full
  *   another -errno of reading or writing */
 int import_run(struct store *store, const struct import_source *source,
                struct import_progress *progress, struct import_result *ret, struct err *e);
-
-/* What may be shown and kept of a source: its path, URL or URI without password, query and token
- * (an export's name that ends in ".TOKEN" loses it); control characters become '?'.  At most
- * IMPORT_SHOWN_SIZE bytes with NUL, cut if longer. */
-#define IMPORT_SHOWN_SIZE 200
-void import_shown(const char *where, char ret_text[static IMPORT_SHOWN_SIZE]);
 
 #endif

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "server/base/auto.h"
@@ -347,6 +348,10 @@ static int read_source(struct http_request *r, const json_t *source, struct job 
         return err_set(e, -EACCES,
                        "source: a file of the server can only be named over its Unix "
                        "socket: upload it, or use that");
+    if (nbd && (strncasecmp(nbd, "nbd+unix:", 9) == 0 || strncasecmp(nbd, "nbds+unix:", 10) == 0) &&
+        !http_is_local(r))
+        return err_set(e, -EACCES,
+                       "source: a socket of the server can only be named over its Unix socket");
     const char *where = file ? file : url ? url : nbd ? nbd : "upload";
     j->where = strdup(where);
     if (!j->where)

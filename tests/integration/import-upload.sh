@@ -29,6 +29,10 @@ api_status=$(curl -s -o "$tap_tmp/.body" -w '%{http_code}' -X POST --noproxy '*'
     -H "Authorization: Bearer $(cat "$state/token")" -H "Content-Type: application/json" \
     -d '{"name": "x", "source": {"file": "/etc/passwd"}}' "http://$http/v1/images")
 is "$api_status" 403 "a path of the server's is refused over TCP"
+api_status=$(curl -s -o "$tap_tmp/.body" -w '%{http_code}' -X POST --noproxy '*' \
+    -H "Authorization: Bearer $(cat "$state/token")" -H "Content-Type: application/json" \
+    -d '{"name": "x", "source": {"nbd": "nbd+unix:///?socket=/run/x"}}' "http://$http/v1/images")
+is "$api_status" 403 "and so is a socket of the server's"
 rm "$tap_tmp/.body"
 
 is "$(find "$state/tmp" -type f | wc -l)" 0 "no upload is left"

@@ -132,7 +132,7 @@ static void files_that_name_others_are_refused(void **state)
           "in other files" },
         { "qemu-img convert -f raw -O vmdk -o subformat=twoGbMaxExtentSparse disk.raw part.vmdk && "
           "mv part-s001.vmdk disk",
-          "one of several files" },
+          "kind is not known" },
         { "qemu-img convert -f raw -O vmdk disk.raw disk && "
           "sed -i 's/parentCID=ffffffff/parentCID=12345678/' disk",
           "its parent" },

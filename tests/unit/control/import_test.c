@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -113,36 +112,6 @@ static void a_cancelled_import_leaves_nothing(void **state)
     irig_close(&g);
 }
 
-static void secrets_are_not_shown(void **state)
-{
-    static const struct {
-        const char *where, *shown;
-    } cases[] = {
-        { "/images/disk.raw", "/images/disk.raw" },
-        { "/images/a://b.0123456789abcdef0123456789abcdef",
-          "/images/a://b.0123456789abcdef0123456789abcdef" },
-        { "https://u:p@host/a?sig=1#x", "https://host/a" },
-        { "http://host/a@b", "http://host/a@b" },
-        { "nbd://h:1/v.0123456789abcdef0123456789ABCDEF", "nbd://h:1/v" },
-        { "nbd+unix:///v.0123456789abcdef0123456789abcdef?socket=/s", "nbd+unix:///v?socket=/s" },
-        { "nbd://h/v.0123456789abcdef0123456789abcdef0",
-          "nbd://h/v.0123456789abcdef0123456789abcdef0" },
-        { "/a\nb\x7f", "/a?b?" },
-    };
-    char text[IMPORT_SHOWN_SIZE];
-    char longer[5000];
-
-    (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        import_shown(cases[i].where, text);
-        assert_string_equal(text, cases[i].shown);
-    }
-    memset(longer, 'a', sizeof longer - 1);
-    longer[sizeof longer - 1] = '\0';
-    import_shown(longer, text);
-    assert_int_equal(strlen(text), IMPORT_SHOWN_SIZE - 1);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -152,7 +121,6 @@ int main(void)
         cmocka_unit_test(a_hole_at_the_end_is_padded_too),
         cmocka_unit_test(what_is_no_disk_is_refused),
         cmocka_unit_test(a_cancelled_import_leaves_nothing),
-        cmocka_unit_test(secrets_are_not_shown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
