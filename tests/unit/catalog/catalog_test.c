@@ -13,6 +13,7 @@
 #include "server/catalog/catalog.h"
 #include "server/catalog/db.h"
 #include "server/catalog/events.h"
+#include "server/catalog/handle.h"
 #include "server/catalog/layers.h"
 #include "server/catalog/volumes.h"
 
@@ -426,6 +427,33 @@ static void test_full_disk_is_told_and_undone(void **state)
     assert_int_equal(volumes(f), before + 1);
 }
 
+static int refuse_commit(void *ctx)
+{
+    return *(int *)ctx;
+}
+
+static void test_failed_commit_is_final(void **state)
+{
+    struct fixture *f = *state;
+    struct cat_image i = add_image(f, "deb");
+    uint8_t top[16] = { 1 };
+    const char *why;
+    int64_t id;
+    int refuse = 1;
+
+    sqlite3_commit_hook(f->c->db, refuse_commit, &refuse);
+    assert_int_equal(cat_volume_add(f->c, "v", &i, top, &id, &f->e), -EIO);
+    refuse = 0;
+    assert_true(cat_failed(f->c, &why));
+    assert_non_null(strstr(why, "restarted"));
+    assert_int_equal(cat_volume_add(f->c, "w", &i, top, &id, &f->e), -EIO);
+    assert_non_null(strstr(f->e.msg, "until gridboxd is restarted"));
+    assert_int_equal(volumes(f), 0); /* reading goes on */
+    reopen(f);
+    assert_false(cat_failed(f->c, NULL));
+    add_volume(f, "v", &i);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -447,6 +475,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_events_are_a_ring, start, stop),
         cmocka_unit_test_setup_teardown(test_event_goes_with_its_transaction, start, stop),
         cmocka_unit_test_setup_teardown(test_full_disk_is_told_and_undone, start, stop),
+        cmocka_unit_test_setup_teardown(test_failed_commit_is_final, start, stop),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
