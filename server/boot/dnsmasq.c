@@ -155,8 +155,8 @@ static void add_proxy(const struct boot_dnsmasq *d, struct buf *out)
              "pxe-service=tag:!ipxe,x86PC,\"Gridbox\",undionly.kpxe\n"
              "pxe-service=tag:!ipxe,BC_EFI,\"Gridbox\",ipxe.efi\n"
              "pxe-service=tag:!ipxe,x86-64_EFI,\"Gridbox\",ipxe.efi\n"
-             "dhcp-boot=tag:ipxe,http://%s:%u/boot/start.ipxe\n",
-             i->text, (unsigned)d->http_port);
+             "dhcp-boot=tag:ipxe,http://%s:%u/boot/start.ipxe,,%s\n",
+             i->text, (unsigned)d->http_port, i->text);
 }
 
 int boot_dnsmasq_conf(const struct boot_dnsmasq *d, struct buf *out, struct err *e)

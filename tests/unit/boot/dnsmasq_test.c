@@ -111,6 +111,8 @@ static void beside_another_server_no_address_is_given(void **state)
 
     assert_non_null(strstr(text, "\ndhcp-range=192.168.7.128,proxy,255.255.255.128\n"));
     assert_non_null(strstr(text, "\npxe-service=tag:!ipxe,x86PC,\"Gridbox\",undionly.kpxe\n"));
+    assert_non_null(strstr(
+        text, "\ndhcp-boot=tag:ipxe,http://192.168.7.130:8420/boot/start.ipxe,,192.168.7.130\n"));
     assert_null(strstr(text, "dhcp-authoritative"));
     assert_null(strstr(text, "option:router"));
 }
