@@ -93,12 +93,14 @@ is "$(stat -c %u "/proc/$first")" "$(id -u dnsmasq 2>/dev/null || id -u nobody)"
 is "$(stat -c %a "$state/boot/dnsmasq.conf")" 600 "its configuration is closed to others"
 
 kill -9 "$first"
+# shellcheck disable=SC2317 # tap_wait and run call these
 is_another() { [ -n "$(dnsmasq_pid)" ] && [ "$(dnsmasq_pid)" != "$1" ] && readlink "/proc/$(dnsmasq_pid)/exe"; }
 tap_wait 10 "a dnsmasq that was killed is started again" is_another "$first"
 dhcp $bios
 like "$out" '^file=undionly\.kpxe$' "and serves"
 
 # Not even a zombie has that.
+# shellcheck disable=SC2317
 lives() { readlink "/proc/$1/exe"; }
 second=$(dnsmasq_pid)
 kill_server
@@ -137,8 +139,7 @@ ip netns exec other dnsmasq --conf-file=/dev/null --port=0 --interface=wan0 --bi
     --except-interface=lo --dhcp-range=10.77.0.30,10.77.0.40,10m --dhcp-authoritative --no-ping \
     --dhcp-leasefile="$tap_tmp/other.leases" --pid-file="$tap_tmp/other.pid" --keep-in-foreground \
     --log-facility=- >"$tap_tmp/other.log" 2>&1 &
-other_pid=$!
-tap_cleanup 'kill "$other_pid" 2>/dev/null'
+tap_cleanup "kill $! 2>/dev/null"
 tap_wait 10 "it is there" test -s "$tap_tmp/other.pid"
 start_server --boot br0 --boot-proxy --boot-files "$tap_tmp/boot"
 dhcp $bios
@@ -151,8 +152,8 @@ ok $? "a cable for an emulated PC"
 qemu-system-x86_64 -machine q35,graphics=off -accel tcg -m 256 -nodefaults -no-user-config -display none \
     -vga none -serial "file:$tap_tmp/serial" -netdev tap,id=n0,ifname=tap0,script=no,downscript=no \
     -device e1000,netdev=n0,mac=52:54:00:00:01:02 -no-reboot >"$tap_tmp/qemu.log" 2>&1 &
-qemu_pid=$!
-tap_cleanup 'kill "$qemu_pid" 2>/dev/null; wait "$qemu_pid" 2>/dev/null'
+tap_cleanup "kill $! 2>/dev/null; wait $! 2>/dev/null"
+# shellcheck disable=SC2317
 asked() { gridbox events --json 2>/dev/null | grep -q '52:54:00:00:01:02 loads Xen from address 10\.77\.0\.\(3[0-9]\|40\) '; }
 tap_wait 60 "a PC gets its address there and its script here" asked
 done_testing
