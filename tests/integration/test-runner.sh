@@ -95,19 +95,20 @@ ends 1 '1 passed, 1 failed, 0 skipped' "a file left in TMPDIR: failed"
 run "$top/tests/run" shell "$tap_tmp/good.sh" "$tap_tmp/bad.sh"
 is "$(printf '%s\n' "$out" | tail -n 1)" '3 passed, 1 failed, 0 skipped' "several tests add up"
 rm -f "$top"/build/test-logs/*bad.log
-# A rack test may fail once, and its remarks are shown.
+# A rack test may fail once, and its table is shown.
 cat >"$tap_tmp/second.sh" <<END
 #!/bin/sh
 if [ -e "$tap_tmp/been" ]; then echo 'ok 1 - one'; else echo 'not ok 1 - one'; fi
 : >"$tap_tmp/been"
-echo '# firmware 1.2 s'; echo 1..1
+echo '# | firmware 1.2 s'; echo '# chatter'; echo 1..1
 END
 chmod +x "$tap_tmp/second.sh"
 run "$top/tests/run" rack "$tap_tmp/second.sh"
 last=$(printf '%s\n' "$out" | tail -n 1)
 ends 0 '1 passed, 0 failed, 0 skipped' "a rack test has a second try"
 like "$out" '^retried: .*second' "which is told"
-like "$out" '^    firmware 1\.2 s' "its remarks are shown"
+like "$out" '^    \| firmware 1\.2 s' "its table is shown"
+unlike "$(printf '%s\n' "$out" | sed '1,/again/d')" 'chatter' "and nothing else of a test that passed"
 rm -f "$top"/build/test-logs/*second.log
 
 run "$top/tests/run" nonsense

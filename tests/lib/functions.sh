@@ -94,9 +94,11 @@ start_server() # [OPTION...]
 end_server() # SIGNAL
 {
     [ -n "$server_pid" ] || return 0
-    kill "-$1" "$server_pid" 2>/dev/null || :
-    timeout 30 tail -s 0.05 --pid="$server_pid" -f /dev/null || kill -KILL "$server_pid"
-    wait "$server_pid" 2>/dev/null && server_status=0 || server_status=$?
+    { # without the shell's own words about the end of a job
+        kill "-$1" "$server_pid"
+        timeout 30 tail -s 0.05 --pid="$server_pid" -f /dev/null || kill -KILL "$server_pid"
+        wait "$server_pid" && server_status=0 || server_status=$?
+    } 2>/dev/null
     server_pid=
 }
 
