@@ -4,6 +4,7 @@
 #include "server/control/import_nbd.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,18 +70,9 @@ static void hide_export(struct nbd_handle *h, char *text)
     }
 }
 
-/* What libnbd says: "nbd_poll: recv: …" without its function's name. */
-static int failed(struct nbd_reader *r, struct err *e)
+static bool is_over(const struct nbd_reader *r)
 {
-    const char *said = nbd_get_error();
-    int error = nbd_get_errno();
-    struct err mine = { 0 };
-
-    if (said && strncmp(said, "nbd_", 4) == 0 && strstr(said, ": "))
-        said = strstr(said, ": ") + 2;
-    err_set(&mine, -EIO, "%s", said ? said : "the connection failed");
-    hide_export(r->h, mine.msg);
-    return err_set(e, error > 0 ? -error : -EIO, "%s: %s", r->who, mine.msg);
+    return nbd_aio_is_dead(r->h) > 0 || nbd_aio_is_closed(r->h) > 0;
 }
 
 static int lost(const struct nbd_reader *r, struct err *e)
@@ -89,7 +81,46 @@ static int lost(const struct nbd_reader *r, struct err *e)
                    r->who);
 }
 
+/* What libnbd says: "nbd_poll: recv: …" without its function's name. */
+static int failed(struct nbd_reader *r, struct err *e)
+{
+    const char *said = nbd_get_error();
+    int error = nbd_get_errno();
+    struct err mine = { 0 };
+
+    if (r->chunk && is_over(r)) /* after the handshake: how it was noticed is no matter */
+        return lost(r, e);
+    if (said && strncmp(said, "nbd_", 4) == 0 && strstr(said, ": "))
+        said = strstr(said, ": ") + 2;
+    err_set(&mine, -EIO, "%s", said ? said : "the connection failed");
+    hide_export(r->h, mine.msg);
+    return err_set(e, error > 0 ? -error : -EIO, "%s: %s", r->who, mine.msg);
+}
+
 /* ---- waiting ----------------------------------------------------------------------------------*/
+
+/* Waits for the socket and lets libnbd go on.  1, 0 when nothing happened, -1 with libnbd's error.
+ * (nbd_poll tells a hang-up to a state that waits to write as if it could read, which it refuses.)
+ */
+static int pump(struct nbd_handle *h, int timeout_ms)
+{
+    unsigned direction = nbd_aio_get_direction(h);
+    struct pollfd p = { .fd = nbd_aio_get_fd(h) };
+    int n;
+
+    if (direction & LIBNBD_AIO_DIRECTION_READ)
+        p.events |= POLLIN;
+    if (direction & LIBNBD_AIO_DIRECTION_WRITE)
+        p.events |= POLLOUT;
+    n = poll(&p, 1, timeout_ms);
+    if (n <= 0)
+        return n == 0 || errno == EINTR ? 0 : -1;
+    if ((direction & LIBNBD_AIO_DIRECTION_READ) && (p.revents & ~POLLOUT))
+        return nbd_aio_notify_read(h) < 0 ? -1 : 1;
+    if (direction & LIBNBD_AIO_DIRECTION_WRITE)
+        return nbd_aio_notify_write(h) < 0 ? -1 : 1;
+    return 1;
+}
 
 /* Lets a fraction of a second pass, or less if something happens. */
 static int turn(struct nbd_reader *r, int64_t patience_ns, struct err *e)
@@ -98,7 +129,7 @@ static int turn(struct nbd_reader *r, int64_t patience_ns, struct err *e)
 
     if (rc < 0)
         return rc;
-    if (nbd_poll(r->h, TURN_MS) < 0)
+    if (pump(r->h, TURN_MS) < 0)
         return failed(r, e);
     if (r->answered)
         r->last_answer_ns = clock_mono_ns();
@@ -107,11 +138,6 @@ static int turn(struct nbd_reader *r, int64_t patience_ns, struct err *e)
         return err_set(e, -ETIMEDOUT, "%s has not answered for %lld seconds", r->who,
                        (long long)(patience_ns / NS_PER_S));
     return 0;
-}
-
-static bool is_over(const struct nbd_reader *r)
-{
-    return nbd_aio_is_dead(r->h) > 0 || nbd_aio_is_closed(r->h) > 0;
 }
 
 static int await_answer(struct nbd_reader *r, struct err *e)
@@ -138,8 +164,8 @@ static int learn(struct nbd_reader *r, struct err *e)
     int64_t min = nbd_get_block_size(r->h, LIBNBD_SIZE_MINIMUM);
     int64_t max = nbd_get_block_size(r->h, LIBNBD_SIZE_MAXIMUM);
 
-    if (size < 0)
-        return failed(r, e);
+    if (size < 0) /* libnbd 1.14 passes on what it was told */
+        return err_set(e, -EFBIG, "%s says a size that no disk has", r->who);
     r->size = (uint64_t)size;
     r->unit = min > BLOCK ? (uint64_t)min : BLOCK;
     r->chunk = max > 0 && (uint64_t)max < SINK_CHUNK_BYTES ? (uint64_t)max : SINK_CHUNK_BYTES;
@@ -219,7 +245,7 @@ void nbd_reader_close(struct nbd_reader *r)
     /* A goodbye, if nothing is in the way. */
     if (r->h && nbd_aio_is_ready(r->h) > 0 && nbd_aio_in_flight(r->h) == 0 &&
         nbd_aio_disconnect(r->h, 0) == 0)
-        while (!is_over(r) && clock_mono_ns() < until && nbd_poll(r->h, TURN_MS / 2) > 0)
+        while (!is_over(r) && clock_mono_ns() < until && pump(r->h, TURN_MS / 2) > 0)
             ;
     nbd_close(r->h); /* before the buffers: it may still fill them */
     for (unsigned i = 0; i < SLOTS; i++)

@@ -143,7 +143,8 @@ void irig_expect_refused(struct import_rig *g, int rc, int want, const char *wor
 {
     if (rc == 0 || !strstr(g->err.msg, words))
         fail_msg("returned %d, said \"%s\", not \"%s\"", rc, g->err.msg, words);
-    assert_int_equal(rc, want);
+    if (rc != want)
+        fail_msg("returned %d, not %d: %s", rc, want, g->err.msg);
     assert_int_equal(g->err.code, want);
     assert_null(strchr(g->err.msg, '\n'));
     expect_nothing_left(g);
