@@ -24,6 +24,12 @@ api_tcp "$token" GET /v1/status
 is "$api_status" 200 "the token: 200"
 api_tcp "$token" POST /v1/agent/register
 like "$api_status" '^(400|401|403)$' "it is no agent's token"
+for session in "" "$token" "$wrong"; do
+    api_tcp "$session" GET "/v1/agent/spec?revision=0&wait=0"
+    is "$api_status" 401 "an agent without a session of its own gets no spec"
+    api_tcp "$session" POST /v1/agent/report
+    like "$api_status" '^40[01]$' "nor may it report"
+done
 api_tcp "" GET "/boot/ipxe?mac=52:54:00:00:00:01"
 unlike "$api_status" '^(2|401)' "a boot script is not given to just anybody"
 
