@@ -15,6 +15,7 @@
 #include "server/control/control.h"
 #include "server/control/http.h"
 #include "server/control/json.h"
+#include "server/control/lab.h"
 
 #define VOLUMES_MOST 4096
 
@@ -132,6 +133,8 @@ static int attach_one(struct control *c, struct cat_volume *v, struct err *e)
     }
     if (rc == 0)
         rc = cat_volume_attach(c->catalog, v, 0, e);
+    if (rc == 0)
+        rc = control_lab_disk_moved(c, v, e);
     if (rc == 0)
         rc = control_event(c, e, "volume-attached", v->name,
                            "volume %s was attached to the command line%s", v->name, before);

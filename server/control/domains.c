@@ -213,9 +213,6 @@ static int check_disk_is_free(const struct lab_domain *d, struct err *e)
     const struct cat_attachment *a = &d->volume.attachment;
     char since[32];
 
-    if (d->volume.failed)
-        return err_set(e, -EBUSY, "the disk of domain '%s' has failed: `gridbox events` says why",
-                       d->domain.name);
     if (!cat_volume_attached(&d->volume) || a->host_id == d->domain.host_id)
         return 0;
     return err_set(
@@ -238,10 +235,23 @@ static int store_running(struct control *c, struct lab_domain *d, bool running, 
     return rc;
 }
 
+/* A disk that has failed serves again, but never as the same content: its epoch moves. */
+static int renew_disk(struct control *c, struct lab_domain *d, struct err *e)
+{
+    int rc = 0;
+
+    if (d->volume.failed) {
+        rc = cat_volume_set_failed(c->catalog, d->volume.name, false, e);
+        if (rc == 0)
+            rc = cat_volume_get(c->catalog, d->domain.volume, &d->volume, e);
+    }
+    return rc < 0 ? rc : cat_volume_attach(c->catalog, &d->volume, d->domain.host_id, e);
+}
+
 static int store_start(struct control *c, struct lab_domain *d, bool *ret_attached, struct err *e)
 {
     *ret_attached = !lab_has_disk(d);
-    int rc = *ret_attached ? cat_volume_attach(c->catalog, &d->volume, d->domain.host_id, e) : 0;
+    int rc = *ret_attached ? renew_disk(c, d, e) : 0;
 
     return rc < 0 ? rc : store_running(c, d, true, e);
 }

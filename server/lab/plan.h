@@ -23,7 +23,7 @@ struct lab_domain {
 bool lab_has_disk(const struct lab_domain *d);
 
 /* What runs as one incarnation must never go on as another: it differs as soon as the domain's
- * definition, or generation or epoch of its volume, has moved.  1 to 2^63 - 1. */
+ * definition, or generation or epoch of its volume, has moved.  1 to 2^53 - 1. */
 uint64_t lab_incarnation(const struct lab_domain *d);
 
 /* The spec of a host.
