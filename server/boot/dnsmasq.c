@@ -41,11 +41,14 @@ static int range_derive(const struct boot_interface *i, struct boot_range *ret, 
     return 0;
 }
 
+/* An address that a PC of the interface's network can have: neither the network's own, nor the
+ * broadcast address. */
 static bool in_network(uint32_t address, const struct boot_interface *i)
 {
     uint32_t mask = i->prefix ? UINT32_MAX << (32 - i->prefix) : 0;
 
-    return ((address ^ ntohl(i->address.s_addr)) & mask) == 0;
+    return ((address ^ ntohl(i->address.s_addr)) & mask) == 0 && (address & ~mask) != 0 &&
+           (address & ~mask) != ~mask;
 }
 
 int boot_range_read(const char *text, const struct boot_interface *i, struct boot_range *ret,
