@@ -173,7 +173,9 @@ static void answered(struct run *r, enum uplink_call call, const struct uplink_a
     struct err e = { 0 };
     enum uplink_news news = uplink_answer(&r->uplink, call, a, clock_mono_ns(), &spec, &e);
 
-    if (e.code && strcmp(e.msg, r->told[call].msg) != 0)
+    /* The words of the same trouble differ in milliseconds; those of a refusal matter. */
+    if (e.code && (e.code != r->told[call].code ||
+                   (e.code == -EPROTO && strcmp(e.msg, r->told[call].msg) != 0)))
         log_warn("agent: %s", e.msg);
     r->told[call] = e;
     if (news == UPLINK_REGISTERED) {
