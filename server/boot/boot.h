@@ -36,7 +36,7 @@ int boot_files_check(const char *dir, struct err *e);
  *   -ENOENT  dnsmasq or a boot file is missing
  *   -EINVAL  range, lease, router or dns are not valid
  *   -EACCES, -EPERM … not root
- *   -EADDRINUSE  another DHCP or TFTP server is running here
+ *   -EADDRINUSE  it did not come up; most likely another server has its ports
  * A dnsmasq that ends later is started again.  Where the interface has no IPv6 that is logged: PCs
  * then wait for 15 s. */
 int boot_service_start(const struct boot_options *o, struct boot_service **ret, struct err *e);
