@@ -40,11 +40,21 @@ static char **slot_of(struct options *o, const struct setting *s)
     return (char **)(void *)((char *)o + s->member);
 }
 
+/* Paths are kept absolute: children (dnsmasq) work in another directory. */
 static int set_path(struct options *o, const struct setting *s, const char *text, struct err *e)
 {
     if (!*text || strlen(text) >= PATH_MAX)
         return err_set(e, -EINVAL, "must be a path of 1 to %d bytes", PATH_MAX - 1);
-    return keep(slot_of(o, s), text, e);
+    if (*text == '/' || s->command_line_only)
+        return keep(slot_of(o, s), text, e);
+
+    AUTO(auto_free) char *here = get_current_dir_name();
+    AUTO(auto_free) char *whole = NULL;
+    if (!here)
+        return err_errno(e, "the working directory");
+    if (asprintf(&whole, "%s/%s", here, text) < 0)
+        return err_set(e, -ENOMEM, "out of memory");
+    return keep(slot_of(o, s), whole, e);
 }
 
 static int set_listen(struct options *o, const struct setting *s, const char *text, struct err *e)

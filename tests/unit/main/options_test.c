@@ -128,6 +128,20 @@ static void test_defaults(void **state)
     options_done(&o);
 }
 
+static void test_relative_path_becomes_absolute(void **state)
+{
+    const char *const argv[6] = { "gridboxd", "--state", "here/state" };
+    char want[2000] = "";
+    struct options o;
+
+    (void)state;
+    assert_non_null(getcwd(want, sizeof want - 20));
+    strcat(want, "/here/state");
+    assert_int_equal(read_line(argv, &o, NULL), 0);
+    assert_string_equal(o.state, want);
+    options_done(&o);
+}
+
 static void test_command_line_wins_over_file(void **state)
 {
     static const char text[] = "state: /file\nnbd: [127.0.0.1:1, 127.0.0.1:2]\nlog-level: debug\n"
@@ -155,7 +169,7 @@ static void test_command_line_wins_over_file(void **state)
 
 static void test_help_names_every_setting(void **state)
 {
-    char text[8192] = "";
+    static char text[8192];
     FILE *f = fmemopen(text, sizeof text, "w");
 
     (void)state;
@@ -175,6 +189,7 @@ int main(void)
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_command_lines),
         cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_relative_path_becomes_absolute),
         cmocka_unit_test(test_command_line_wins_over_file),
         cmocka_unit_test(test_help_names_every_setting),
     };
