@@ -11,6 +11,7 @@ say = @$(if $(V),true,printf '%-5s %s\n' $(1) '$(2)')
 .DEFAULT_GOAL := all
 MAKEFLAGS += --no-builtin-rules
 .SECONDARY:
+.SECONDEXPANSION:
 jobs := -j$(shell nproc)
 
 FLAVOUR ?=
@@ -102,14 +103,13 @@ $(B)/obj/%.o: %.c | build/config.mk
 boot-files: all
 	nice initramfs/boot-files
 
-build/images/%.raw: images/%/build
+build/images/%.raw: images/%/build $$(shell find images/$$* images/recipe.sh -type f)
 	@mkdir -p $(@D)
 	nice images/$*/build $@
 
 # ---- tests --------------------------------------------------------------------------------------
 # What the tests of one folder share (fakes) lies beside them, in files that do not end in _test.c.
 unit_help = $(call obj,$(filter-out %_test.c,$(wildcard tests/unit/$(1)*.c)))
-.SECONDEXPANSION:
 $(B)/unit/%_test: $(B)/obj/tests/unit/%_test.o $$(call unit_help,$$(dir $$*)) $(server_a) $(host_a)
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -187,7 +187,7 @@ PREFIX ?= /usr/local
 install: all
 	install -D -m 755 $(B)/gridboxd $(DESTDIR)$(PREFIX)/sbin/gridboxd
 	install -D -m 755 $(B)/gridbox $(DESTDIR)$(PREFIX)/bin/gridbox
-	for page in server/man/*.[1-8]; do \
+	for page in server/man/*.[1-8] hostside/man/*.[1-8]; do \
 		install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
 	install -D -m 644 server/cli/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/gridbox
 	if [ -d build/boot ]; then for f in build/boot/*; do \

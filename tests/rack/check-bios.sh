@@ -45,7 +45,7 @@ must "and read" nbdcopy "$own" "$tap_tmp/own.raw"
 is "$(debugfs -R 'cat /boot-count' "$tap_tmp/own.raw" 2>/dev/null)" 2 "the domain's volume holds its own write"
 
 diag "| stage            seconds after power-on"
-for stage in 'firmware:iPXE' 'dhcp:Configuring.*ok' 'xen:Xen version' 'dom0:gridbox-stage: dom0 ' \
+for stage in 'firmware:iPXE' 'dhcp:Next server' 'xen:Xen version' 'dom0:gridbox-stage: dom0 ' \
     'network:gridbox-stage: network ' 'xen-ready:gridbox-stage: xen-ready ' 'agent:gridbox-stage: agent ' \
     'registered:gridbox-stage: registered ' 'attach:gridbox-stage: attach ' 'create:gridbox-stage: create ' \
     'ready:tiny-ready boots=1 '; do
