@@ -44,11 +44,8 @@ own=$out
 must "and read" nbdcopy "$own" "$tap_tmp/own.raw"
 is "$(debugfs -R 'cat /boot-count' "$tap_tmp/own.raw" 2>/dev/null)" 2 "the domain's volume holds its own write"
 
-diag "| stage            seconds after power-on"
-for stage in 'firmware:iPXE' 'dhcp:Next server' 'xen:Xen version' 'dom0:gridbox-stage: dom0 ' \
-    'network:gridbox-stage: network ' 'xen-ready:gridbox-stage: xen-ready ' 'agent:gridbox-stage: agent ' \
-    'registered:gridbox-stage: registered ' 'attach:gridbox-stage: attach ' 'create:gridbox-stage: create ' \
-    'ready:tiny-ready boots=1 '; do
-    diag "$(printf '| %-16s %7s' "${stage%%:*}" "$(seconds_at pc1 "${stage#*:}")")"
-done
+stage_table pc1 'firmware:SeaBIOS' 'dhcp:Next server' 'ipxe:boots Xen and dom0 from' 'xen:Xen version' \
+    'dom0:gridbox-stage: dom0 ' 'network:gridbox-stage: network ' 'xen-ready:gridbox-stage: xen-ready ' \
+    'agent:gridbox-stage: agent ' 'registered:gridbox-stage: registered ' 'attach:gridbox-stage: attach ' \
+    'create:gridbox-stage: create ' 'ready:tiny-ready boots=1 '
 done_testing

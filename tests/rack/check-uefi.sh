@@ -16,9 +16,6 @@ must "it is approved" gb host approve "$host" --name lab-pc
 is "$(gb --json host list | jq -r '.hosts[0] | .name + " " + .state')" "lab-pc approved" "and has its new name"
 is "$(gb --json host list | jq -r '.hosts[0].uuid')" "77777777-0000-4000-8000-$(rack mac pc1 | tr -d :)" "its SMBIOS UUID is known"
 
-diag "| stage            seconds after power-on"
-for stage in 'firmware:BdsDxe|PXE' 'ipxe:iPXE' 'xen:Xen version|Xen 4\.' 'dom0:gridbox-stage: dom0 ' \
-    'agent:gridbox-stage: agent ' 'registered:gridbox-stage: registered '; do
-    diag "$(printf '| %-16s %7s' "${stage%%:*}" "$(seconds_at pc1 "${stage#*:}")")"
-done
+stage_table pc1 'firmware:BdsDxe|PXE' 'dhcp:NBP filename|Station IP' 'ipxe:boots Xen and dom0 from' 'xen:Xen version|Xen 4\.' \
+    'dom0:gridbox-stage: dom0 ' 'agent:gridbox-stage: agent ' 'registered:gridbox-stage: registered '
 done_testing

@@ -9,6 +9,7 @@
 #   rack ARGUMENT...                     the rack's own commands
 #   see PC REGEX SECONDS "what"          passes as soon as a line of the PC's serial log matches
 #   see_new PC REGEX SECONDS "what"      the same, of lines that come after the last `mark PC`
+#   stage_table PC NAME:REGEX...         the table of stages with times, printed also when the test passes
 #   dom0 PC COMMAND                      types a command into the root shell on dom0's console (--boot-debug)
 #
 # Limits are five times what a quiet machine with two cores needs.  A failure keeps the rack's logs.
@@ -119,8 +120,17 @@ domain_is() # NAME STATE
     [ "$(domain_field "$1" state)" = "$2" ]
 }
 
-# Seconds after power-on of the first line that matches.
-seconds_at() # PC REGEX
+# Prints when the first line came that matches, for each stage.
+stage_table() # PC NAME:REGEX...
 {
-    grep -m1 -E -e "$2" "$(rack log "$1")" | awk '{ print $1 }'
+    local pc=$1 stage at without=
+
+    shift
+    diag "| stage of $pc       seconds after power-on"
+    for stage in "$@"; do
+        at=$(grep -m1 -E -e "${stage#*:}" "$(rack log "$pc")" | awk '{ print $1 }')
+        [ -n "$at" ] || without+=" ${stage%%:*}"
+        diag "$(printf '| %-16s %7s' "${stage%%:*}" "$at")"
+    done
+    is "$without" "" "each stage has its time"
 }
