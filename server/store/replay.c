@@ -117,12 +117,12 @@ static int load_target(const struct layer_dir *d, struct layer_id id, struct tar
     int rc = lay_read_map(d, id, &t->info, &t->map, &why);
 
     t->wanted = rc == 0;
-    if (rc == -ENOMEM)
-        return err_set(e, rc, "%s", why.msg);
-    if (rc < 0 && rc != -ENOENT)
-        log_error("store replay: %s", why.msg);
     if (rc == 0)
         adopt_seq(d, &t->info);
+    else if (rc == -EIO) /* damaged: the journal's records cannot help it */
+        log_error("store replay: %s", why.msg);
+    else if (rc != -ENOENT) /* it is sound: its records must not be dropped */
+        return err_set(e, rc, "%s", why.msg);
     return 0;
 }
 
@@ -131,14 +131,17 @@ static int store_target(const struct layer_dir *d, struct target *t, uint64_t se
                         pthread_mutex_t *files_lock, struct err *e)
 {
     struct layer_info now;
-    int rc = 0;
+    int rc;
 
     if (!t->wanted || seq <= t->info.seq)
         return 0;
     t->info.seq = seq;
     pthread_mutex_lock(files_lock);
-    if (lay_read_map(d, t->info.id, &now, NULL, NULL) == 0)
+    rc = lay_read_map(d, t->info.id, &now, NULL, e);
+    if (rc == 0)
         rc = lay_write_map(d, &t->info, &t->map, false, e);
+    else if (rc == -ENOENT)
+        rc = 0;
     pthread_mutex_unlock(files_lock);
     return rc;
 }

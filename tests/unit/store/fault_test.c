@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files that fail: a full disk at every step, a sync that fails once, short writes. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -240,15 +241,15 @@ static void full_disk_at_any_step_of_a_write_breaks_nothing(void **state)
     assert_true(refused >= 8);
 }
 
-static void full_disk_at_a_checkpoint_only_delays_it(void **state)
+/* Flushed writes that fill the journal again and again, with trouble at its first checkpoints. */
+static void expect_all_after_trouble(struct fixture *f, void (*trouble)(struct fixture *f))
 {
-    struct fixture *f = *state;
     uint8_t buf[4096];
 
     for (unsigned i = 0; i < 60; i++) { /* the journal has room for 2 * 15 batches */
         memset(buf, (int)i + 1, sizeof buf);
         if (i == 10)
-            sim_fail_next(f->sim, SIM_OPEN, 2, -ENOSPC); /* no room for new map files, twice */
+            trouble(f);
         assert_int_equal(rig_io(f->d, BLK_WRITE, 0, (i % 60) * 4096, 4096, buf), 0);
         int error;
         rig_begin(f->d, BLK_FLUSH, 0, 0, 0, NULL, &error);
@@ -267,6 +268,69 @@ static void full_disk_at_a_checkpoint_only_delays_it(void **state)
     f->d = volume_device(f->v);
     for (unsigned i = 0; i < 60; i++)
         expect_fill(f->d, i * 4096, 4096, (uint8_t)(i + 1));
+}
+
+static void no_room_for_map_files(struct fixture *f)
+{
+    sim_fail_next(f->sim, SIM_OPEN, 2, -ENOSPC);
+}
+
+static void full_disk_at_a_checkpoint_only_delays_it(void **state)
+{
+    expect_all_after_trouble(*state, no_room_for_map_files);
+}
+
+/* The simulation's files, but map files cannot be opened for reading for some time. */
+static struct {
+    struct file_ops ops;
+    const struct file_ops *real;
+    unsigned skip, times;
+} scarce;
+
+static int scarce_open(void *ctx, int dir_fd, const char *name, int flags, mode_t mode)
+{
+    if (strstr(name, ".map") && !(flags & O_CREAT) && scarce.times) {
+        if (!scarce.skip) {
+            scarce.times--;
+            return -EMFILE;
+        }
+        scarce.skip--;
+    }
+    return scarce.real->open_at(ctx, dir_fd, name, flags, mode);
+}
+
+static void no_descriptor_for_map_files(struct fixture *f)
+{
+    (void)f;
+    scarce.times = 2;
+}
+
+/* The rig's store, over files whose descriptors can run out. */
+static void reopen_scarce(struct fixture *f)
+{
+    rig_volume_close(f->v);
+    rig_close(&f->rig);
+    scarce.real = f->rig.ops;
+    scarce.ops = *f->rig.ops;
+    scarce.ops.open_at = scarce_open;
+    f->rig.ops = &scarce.ops;
+    rig_open(&f->rig);
+    f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 1);
+    f->d = volume_device(f->v);
+}
+
+static void no_descriptor_at_a_checkpoint_only_delays_it(void **state)
+{
+    reopen_scarce(*state);
+    scarce.skip = 0; /* when the map is read */
+    expect_all_after_trouble(*state, no_descriptor_for_map_files);
+}
+
+static void no_descriptor_late_in_a_checkpoint_only_delays_it(void **state)
+{
+    reopen_scarce(*state);
+    scarce.skip = 1; /* when it is looked at once more, before it is replaced */
+    expect_all_after_trouble(*state, no_descriptor_for_map_files);
 }
 
 static void full_disk_during_an_import_leaves_nothing(void **state)
@@ -312,6 +376,8 @@ int main(void)
         TEST(short_writes_are_continued),
         TEST(full_disk_at_any_step_of_a_write_breaks_nothing),
         TEST(full_disk_at_a_checkpoint_only_delays_it),
+        TEST(no_descriptor_at_a_checkpoint_only_delays_it),
+        TEST(no_descriptor_late_in_a_checkpoint_only_delays_it),
         TEST(full_disk_during_an_import_leaves_nothing),
     };
 
