@@ -28,7 +28,7 @@ struct server {
     char dir[64], socket[96], file[96];
     unsigned topic_id;
     uint64_t streamed;
-    unsigned gone; /* streams that were cleaned up */
+    _Atomic unsigned gone; /* streams that were cleaned up */
     struct loop_msg wake;
 };
 
@@ -534,7 +534,7 @@ static void test_stream_breaks_off(void **state)
     send_stream(fd, 100000);
     close(fd);
     int64_t limit = clock_mono_ns() + 5 * NS_PER_S;
-    while (!*(volatile unsigned *)&s->gone && clock_mono_ns() < limit)
+    while (!s->gone && clock_mono_ns() < limit)
         assert_int_equal(ask(s, false, "GET /v1/self HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
     assert_int_equal(s->gone, 1);
 }
