@@ -122,11 +122,12 @@ static int judge(struct order *o, size_t n, struct err *e)
 static int attach_one(struct control *c, struct cat_volume *v, struct err *e)
 {
     char before[NAME_SIZE + 32] = "";
-    int rc = 0;
+    bool failed;
+    int rc = control_note_failure(c, v, &failed, e);
 
     if (v->attachment.id && cat_volume_attached(v))
         snprintf(before, sizeof before, ", taken over from %s", control_holder(&v->attachment));
-    if (v->failed) { /* serves again, but never as the same content */
+    if (rc == 0 && failed) { /* serves again, but never as the same content */
         rc = cat_volume_set_failed(c->catalog, v->name, false, e);
         if (rc == 0)
             rc = cat_volume_get(c->catalog, v->name, v, e);

@@ -55,6 +55,10 @@ void control_done(struct control *c);
 /* From now on volumes that fail are noted; ends with control_done(). */
 void control_watch(struct control *c);
 
+/* Has this volume failed?  If nobody has noted it yet, it is noted now. */
+int control_note_failure(struct control *c, const struct cat_volume *v, bool *ret_failed,
+                         struct err *e);
+
 /* An event, in the transaction of what it tells of; who waits for events hears of it. */
 int control_event(struct control *c, struct err *e, const char *kind, const char *object,
                   const char *fmt, ...) __attribute__((format(printf, 5, 6)));

@@ -238,9 +238,10 @@ static int store_running(struct control *c, struct lab_domain *d, bool running, 
 /* A disk that has failed serves again, but never as the same content: its epoch moves. */
 static int renew_disk(struct control *c, struct lab_domain *d, struct err *e)
 {
-    int rc = 0;
+    bool failed;
+    int rc = control_note_failure(c, &d->volume, &failed, e);
 
-    if (d->volume.failed) {
+    if (rc == 0 && failed) {
         rc = cat_volume_set_failed(c->catalog, d->volume.name, false, e);
         if (rc == 0)
             rc = cat_volume_get(c->catalog, d->domain.volume, &d->volume, e);

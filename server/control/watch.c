@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* watch - looks every few seconds whether an attached volume has failed (an error of a sync, which
- * is final: see the block path), writes it down and tells the operator. */
+/* watch - looks every few seconds whether a volume has failed (an error of a sync, which is final:
+ * see the block path), writes it down and tells the operator. */
 #include "server/base/clock.h"
 #include "server/base/log.h"
 #include "server/catalog/catalog.h"
@@ -25,18 +25,28 @@ static int write_down(struct control *c, const struct cat_volume *v, struct err 
     return cat_end(c->catalog, rc, e);
 }
 
-static int look_at(void *ctx, const struct cat_volume *v)
+int control_note_failure(struct control *c, const struct cat_volume *v, bool *ret_failed,
+                         struct err *e)
 {
-    struct control *c = ctx;
     struct export_info info;
-    struct err e = { 0 };
+    int rc = 0;
 
-    if (!v->attachment.id || v->failed)
+    *ret_failed = v->failed;
+    if (v->failed)
         return 0;
     export_query(c->exports, v->name, &info);
-    if (!info.failed)
-        return 0;
-    if (write_down(c, v, &e) < 0)
+    if (info.failed)
+        rc = write_down(c, v, e);
+    *ret_failed = info.failed;
+    return rc;
+}
+
+static int look_at(void *ctx, const struct cat_volume *v)
+{
+    struct err e = { 0 };
+    bool failed;
+
+    if (control_note_failure(ctx, v, &failed, &e) < 0)
         log_error("control volume %s: note that it has failed: %s", v->name, e.msg);
     return 0;
 }

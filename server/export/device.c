@@ -22,6 +22,7 @@ static void free_device(struct device *d)
             *at = d->next;
             break;
         }
+    free(d->failure);
     free(d);
 }
 
@@ -57,7 +58,35 @@ static void on_failed(void *arg, const char *why)
     struct device *d = arg;
 
     d->failed = true;
+    if (d->failure) {
+        d->failure->next = d->set->failures;
+        d->set->failures = d->failure;
+        d->failure = NULL;
+    }
     log_error("export %s: takes no more writes: %s", d->spec.name, why);
+}
+
+bool devices_failed(const struct devices *set, const char *name, uint64_t epoch)
+{
+    for (const struct failure *f = set->failures; f; f = f->next)
+        if (f->epoch >= epoch && strcmp(f->name, name) == 0)
+            return true;
+    return false;
+}
+
+void devices_renew(struct devices *set, const char *name, uint64_t epoch)
+{
+    struct failure **at = &set->failures;
+
+    while (*at) {
+        struct failure *f = *at;
+        if (f->epoch < epoch && strcmp(f->name, name) == 0) {
+            *at = f->next;
+            free(f);
+        } else {
+            at = &f->next;
+        }
+    }
 }
 
 static void open_job(struct pool_job *j)
@@ -87,6 +116,15 @@ static struct device *start_opening(struct devices *set, const struct export_gra
 
     if (!d)
         return NULL;
+    if (g->writable) {
+        d->failure = calloc(1, sizeof *d->failure);
+        if (!d->failure) {
+            free(d);
+            return NULL;
+        }
+        d->failure->epoch = g->epoch;
+        memcpy(d->failure->name, g->name, sizeof d->failure->name);
+    }
     d->set = set;
     d->spec = *g;
     d->state = DEVICE_OPENING;
@@ -110,6 +148,9 @@ static struct device *find_shared(struct devices *set, const struct export_grant
 int device_get(struct devices *set, struct device_user *u, const struct export_grant *g,
                struct err *e)
 {
+    if (!u->device && g->writable && devices_failed(set, g->name, g->epoch))
+        return err_set(e, -ESHUTDOWN,
+                       "the volume has failed: attach it again to go on from its last flush");
     if (!u->device) {
         struct device *d = find_shared(set, g);
         if (!d)
@@ -170,4 +211,9 @@ void devices_done(struct devices *set)
 {
     assert(!set->all);
     pool_stop(set->opener);
+    while (set->failures) {
+        struct failure *next = set->failures->next;
+        free(set->failures);
+        set->failures = next;
+    }
 }

@@ -6,6 +6,8 @@
 #define GRIDBOX_EXPORT_DEVICE_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "server/base/err.h"
 #include "server/export/backend.h"
@@ -20,6 +22,7 @@ struct device {
     struct device *next; /* in the set */
     enum { DEVICE_OPENING, DEVICE_OPEN, DEVICE_NOT_OPENED, DEVICE_CLOSING, DEVICE_CLOSED } state;
     bool failed;                 /* takes no more writes */
+    struct failure *failure;     /* of a volume: for the set, should it fail */
     struct export_device opened; /* from DEVICE_OPEN on */
 
     struct export_grant spec;
@@ -28,6 +31,13 @@ struct device {
     struct pool_job job;
     int rc; /* of the opening */
     struct err e;
+};
+
+/* A volume that has failed, and the epoch that its content will never have again. */
+struct failure {
+    struct failure *next;
+    uint64_t epoch;
+    char name[sizeof((struct export_grant *)NULL)->name];
 };
 
 /* Embedded by the grant. */
@@ -44,6 +54,7 @@ struct devices {
     const struct export_backend *backend;
     struct pool *opener;
     struct device *all;
+    struct failure *failures; /* they outlive their devices */
 };
 
 /* backend must outlive the set. */
@@ -56,6 +67,12 @@ void devices_done(struct devices *set);
  * opened; u has no device, and the next call tries anew. */
 int device_get(struct devices *set, struct device_user *u, const struct export_grant *g,
                struct err *e);
+
+/* This volume has failed, at this epoch or a later one: it must not be opened. */
+bool devices_failed(const struct devices *set, const char *name, uint64_t epoch);
+
+/* The volume begins this epoch: failures before it are over. */
+void devices_renew(struct devices *set, const char *name, uint64_t epoch);
 
 /* Lets go.  True: u has no device any more.  False: it is being closed, changed() will be called,
  * then call again. */

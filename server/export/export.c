@@ -401,6 +401,7 @@ static void order_done(struct order *o)
 
     if (o->to_insert) {
         struct grant **bucket = bucket_of(t, o->to_insert->g.name);
+        devices_renew(&t->devices, o->to_insert->g.name, o->to_insert->g.epoch);
         o->to_insert->next = *bucket;
         *bucket = o->to_insert;
         t->count++;
@@ -454,6 +455,7 @@ static void run_query(void *arg)
 {
     struct order *o = arg;
 
+    o->info->failed = devices_failed(&o->table->devices, o->name, 0);
     for (struct grant *g = *bucket_of(o->table, o->name); g; g = g->next) {
         if (strcmp(g->g.name, o->name) != 0 || g->ending)
             continue;

@@ -55,7 +55,7 @@ void export_revoke(struct export_table *t, const char *name, const char *why);
 
 struct export_info {
     bool granted, connected;
-    bool failed;                        /* the volume takes no more writes; see the log */
+    bool failed; /* the volume has failed; so until it is granted with a higher epoch */
     uint64_t read_bytes, written_bytes; /* since the grant */
     int64_t connected_since_ns;         /* clock_mono_ns */
 };

@@ -80,14 +80,22 @@ static void place_free(struct place *p)
     free(p);
 }
 
-static int grant(struct place *p, const char *name, bool writable, uint8_t token, uint8_t layer)
+static int grant_epoch(struct place *p, const char *name, bool writable, uint8_t token,
+                       uint8_t layer, uint64_t epoch)
 {
-    struct export_grant g = { .writable = writable, .size_bytes = SIZE, .volume.size_bytes = SIZE };
+    struct export_grant g = {
+        .writable = writable, .size_bytes = SIZE, .volume.size_bytes = SIZE, .epoch = epoch
+    };
 
     snprintf(g.name, sizeof g.name, "%s", name);
     memset(g.token, token, sizeof g.token);
     g.layer.b[0] = layer;
     return export_grant(p->table, &g, NULL);
+}
+
+static int grant(struct place *p, const char *name, bool writable, uint8_t token, uint8_t layer)
+{
+    return grant_epoch(p, name, writable, token, layer, 1);
 }
 
 /* A connection without a network. */
@@ -449,6 +457,67 @@ static void query_tells_what_is_going_on(void **state)
     place_free(p);
 }
 
+static void run_fail(void *arg)
+{
+    struct place *p = arg;
+
+    p->failed(p->failed_arg, "fdatasync: Input/output error");
+}
+
+static bool has_failed(struct place *p, const char *name)
+{
+    struct export_info i;
+
+    export_query(p->table, name, &i);
+    return i.failed;
+}
+
+static void a_volume_that_failed_opens_only_with_a_higher_epoch(void **state)
+{
+    struct place *p = place_new();
+
+    (void)state;
+    assert_int_equal(grant_epoch(p, "v", true, 1, 1, 4), 0);
+    assert_int_equal(grant_epoch(p, "w", true, 1, 2, 4), 0);
+    visitor_free(visit_now(p, "v", 1, 0));
+    shard_call(p->shard, run_fail, p);
+    export_revoke(p->table, "v", "detached");
+    assert_true(has_failed(p, "v"));
+    assert_false(has_failed(p, "w"));
+
+    assert_int_equal(grant_epoch(p, "v", true, 2, 1, 4), 0);
+    struct visitor *a = visit_now(p, "v", 2, -ESHUTDOWN);
+    assert_non_null(strstr(a->why, "has failed: attach it again"));
+    visitor_free(a);
+    assert_true(has_failed(p, "v"));
+
+    assert_int_equal(grant_epoch(p, "v", true, 3, 1, 5), 0);
+    assert_false(has_failed(p, "v"));
+    visitor_free(visit_now(p, "v", 3, 0));
+    visitor_free(visit_now(p, "w", 1, 0));
+    place_free(p);
+}
+
+static void a_volume_that_fails_while_it_is_closed_has_failed(void **state)
+{
+    struct place *p = place_new();
+    struct revoker r = { .place = p };
+
+    (void)state;
+    grant(p, "v", true, 1, 1);
+    visitor_free(visit_now(p, "v", 1, 0));
+    p->slow_close = true;
+    pthread_create(&r.thread, NULL, revoke, &r);
+    while (p->closes == 0)
+        sched_yield();
+    shard_call(p->shard, run_fail, p); /* its last commit */
+    shard_call(p->shard, run_let_close, p);
+    pthread_join(r.thread, NULL);
+    assert_true(has_failed(p, "v"));
+    p->slow_close = false;
+    place_free(p);
+}
+
 static void many_grants_are_found_by_name(void **state)
 {
     struct place *p = place_new();
@@ -480,6 +549,8 @@ int main(void)
         cmocka_unit_test(revoke_returns_when_requests_and_the_commit_are_over),
         cmocka_unit_test(a_device_that_cannot_be_opened_is_tried_again_next_time),
         cmocka_unit_test(query_tells_what_is_going_on),
+        cmocka_unit_test(a_volume_that_failed_opens_only_with_a_higher_epoch),
+        cmocka_unit_test(a_volume_that_fails_while_it_is_closed_has_failed),
         cmocka_unit_test(many_grants_are_found_by_name),
     };
     return cmocka_run_group_tests_name("export", tests, NULL, NULL);
