@@ -162,7 +162,9 @@ static void conclude(struct job *j)
         j->rc = name_image(j, &j->e);
     else
         j->result = (struct import_result){ 0 };
-    if (j->rc < 0 && j->result.size_bytes && layer_remove(c->store, j->result.layer, &e) < 0)
+    /* A catalog that has failed may name the layer after all: the next start sees. */
+    if (j->rc < 0 && j->result.size_bytes && !cat_failed(c->catalog, NULL) &&
+        layer_remove(c->store, j->result.layer, &e) < 0)
         log_error("control job %s: remove the layer of an import that failed: %s", j->id, e.msg);
 
     j->state = j->rc == 0 ? JOB_DONE : j->rc == -ECANCELED ? JOB_CANCELLED : JOB_FAILED;
