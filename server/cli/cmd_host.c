@@ -32,16 +32,17 @@ static const char *seen(const json_t *host, char ret[static TEXT_SIZE])
 static void row(struct table *t, const json_t *host)
 {
     const char *mac = json_string_value(json_array_get(json_object_get(host, "macs"), 0));
-    int64_t mib = client_number(host, "memory_mib");
+    int64_t cpus = client_number(host, "cpus"), mib = client_number(host, "memory_mib");
     char text[TEXT_SIZE];
 
     table_add(t, client_text(host, "name"));
     table_add(t, client_text(host, "state"));
     table_add(t, mac);
     table_add(t, client_text(host, "address"));
-    snprintf(text, sizeof text, "%lld", (long long)client_number(host, "cpus"));
-    table_add(t, text);
-    table_add(t, text_bytes(mib > 0 ? (uint64_t)mib << 20 : 0, text));
+    /* A PC that has not been seen yet has neither as far as anybody knows. */
+    snprintf(text, sizeof text, "%lld", (long long)cpus);
+    table_add(t, cpus > 0 ? text : "");
+    table_add(t, mib > 0 ? text_bytes((uint64_t)mib << 20, text) : "");
     table_add(t, client_text(host, "loader"));
     snprintf(text, sizeof text, "%lld", (long long)client_number(host, "domains"));
     table_add(t, text);

@@ -81,9 +81,8 @@ static int forget(struct control *c, const struct cat_host *h, struct err *e)
 {
     if (h->domains)
         return err_set(e, -EBUSY,
-                       "host '%s' has %u domains: remove them first (`gridbox domain list` names "
-                       "them)",
-                       h->name, h->domains);
+                       "host '%s' has %u domain%s: first remove what `gridbox domain list` names",
+                       h->name, h->domains, h->domains == 1 ? "" : "s");
     int rc = cat_begin(c->catalog, e);
     if (rc < 0)
         return rc;
@@ -176,6 +175,10 @@ static int find_host(struct control *c, const char *text, struct cat_host *ret, 
     int rc = cat_host_by_mac(c->catalog, mac, ret, e);
     if (rc != -ENOENT)
         return rc;
+    if (strchr("13579bdf", mac[1]))
+        return err_set(e, -EINVAL,
+                       "'%s' is the address of a group: use the MAC address of one network card",
+                       mac);
     *ret = (struct cat_host){ .mac_count = 1 };
     memcpy(ret->macs[0], mac, sizeof mac);
     lab_host_name(mac, ret->name);

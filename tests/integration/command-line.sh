@@ -79,7 +79,9 @@ tap_wait 10 "and prints an event that comes later" grep -q late "$tap_tmp/events
 run gridbox host approve 52:54:00:aa:bb:cc --name pc-1
 status_is 0 "a MAC that was never seen can be approved"
 run gridbox host list
-like "$out" '^pc-1 ' "and is then expected"
+like "$out" '^pc-1 +approved +52:54:00:aa:bb:cc +- +- +- ' "and is then expected, nothing else being known of it"
+run gridbox host approve 01:00:5e:00:00:01
+like "$status $err" '^1 .*address of a group' "the address of a group is no PC's"
 run gridbox domain define d --host pc-1 --image zero --memory 256 --vcpus 1
 is "$status $out" "0 d" "a domain is defined"
 run gridbox volume list --json
