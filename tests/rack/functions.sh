@@ -103,9 +103,15 @@ see_new() # PC REGEX SECONDS DESCRIPTION
     fi
 }
 
+# Xen keeps 128 characters for dom0 and drops what comes before dom0 has read them: so in pieces.
 dom0() # PC COMMAND
 {
-    printf '%s\n' "$2" | socat -t 0.2 - "UNIX-CONNECT:/run/rack/$1.serial" >/dev/null
+    local text=$2$'\n' at
+
+    for ((at = 0; at < ${#text}; at += 48)); do
+        printf '%s' "${text:at:48}"
+        timeout 0.2 tail -f /dev/null
+    done | socat -t 0.2 - "UNIX-CONNECT:/run/rack/$1.serial" >/dev/null
 }
 
 # FIELD of the domain NAME, as the server tells it.
