@@ -172,7 +172,7 @@ static int store_registration(struct control *c, struct registration *g, struct 
     if (rc == 0)
         rc = cat_domain_list(c->catalog, h->id, forget_state, c, e);
     if (rc == 0)
-        rc = control_event(c, e, "host.registered", h->name, "%s from %s: %s, %u CPUs, %llu MiB%s",
+        rc = control_event(c, e, "host-registered", h->name, "%s from %s: %s, %u CPUs, %llu MiB%s",
                            again ? "known" : "new", h->address, h->cpu, h->cpus,
                            (unsigned long long)h->memory_mib,
                            h->approved ? "" : "; it waits for approval");

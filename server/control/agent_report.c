@@ -41,7 +41,7 @@ static int store_state(struct control *c, struct cat_domain *d,
         return rc;
     rc = cat_domain_set_state(c->catalog, d, e);
     if (rc == 0 && moved)
-        rc = control_event(c, e, "domain.state", d->name, "%s on host %s%s%s", state, d->host,
+        rc = control_event(c, e, "domain-state", d->name, "%s on host %s%s%s", state, d->host,
                            *detail ? ": " : "", detail);
     return cat_end(c->catalog, rc, e);
 }

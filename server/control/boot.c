@@ -209,7 +209,7 @@ static int issue_token(struct control *c, const struct boot_request *q, const ch
     lab_clock(c, &clock);
     rc = cat_boot_token_put(c->catalog, q->mac, peer, hash, &clock, e);
     if (rc == 0)
-        rc = control_event(c, e, "host.boot", name, "%s loads Xen from address %s (%s)", q->mac,
+        rc = control_event(c, e, "host-boot", name, "%s loads Xen from address %s (%s)", q->mac,
                            peer, q->efi ? "UEFI" : "BIOS");
     return cat_end(c->catalog, rc, e);
 }

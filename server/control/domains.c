@@ -175,7 +175,7 @@ static int define(struct control *c, const struct definition *in, struct err *e)
     if (rc == 0)
         rc = lab_raise(c, h.id, e);
     if (rc == 0)
-        rc = control_event(c, e, "domain.defined", d.name,
+        rc = control_event(c, e, "domain-defined", d.name,
                            "on host %s, image %s@%u, %u MiB, %u vcpus", h.name, image.name,
                            image.version, d.memory_mib, d.vcpus);
     return rc;
@@ -229,7 +229,7 @@ static int store_running(struct control *c, struct lab_domain *d, bool running, 
     if (rc == 0)
         rc = cat_domain_set_running(c->catalog, &d->domain, e);
     if (rc == 0 && was != running)
-        rc = control_event(c, e, running ? "domain.start" : "domain.stop", d->domain.name,
+        rc = control_event(c, e, running ? "domain-start" : "domain-stop", d->domain.name,
                            "%s on host %s", running ? "to be started" : "to be stopped",
                            d->domain.host);
     return rc;
@@ -363,7 +363,7 @@ static int remove_rows(struct control *c, const struct lab_domain *d, bool keep_
     if (rc == 0)
         rc = lab_raise(c, d->domain.host_id, e);
     if (rc == 0)
-        rc = control_event(c, e, "domain.removed", d->domain.name, "removed from host %s%s",
+        rc = control_event(c, e, "domain-removed", d->domain.name, "removed from host %s%s",
                            d->domain.host, keep_volume ? "; its volume stays" : "");
     return rc;
 }

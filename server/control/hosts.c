@@ -88,7 +88,7 @@ static int forget(struct control *c, const struct cat_host *h, struct err *e)
         return rc;
     rc = cat_host_remove(c->catalog, h->id, e);
     if (rc == 0)
-        rc = control_event(c, e, "host.forgotten", h->name, "forgotten");
+        rc = control_event(c, e, "host-forgotten", h->name, "forgotten");
     return cat_end(c->catalog, rc, e);
 }
 
@@ -160,7 +160,7 @@ static int store_approval(struct control *c, struct cat_host *h, const struct ap
     if (rc == 0)
         rc = lab_raise(c, h->id, e);
     if (rc == 0 && !was)
-        rc = control_event(c, e, "host.approved", h->name, "%s",
+        rc = control_event(c, e, "host-approved", h->name, "%s",
                            expected ? "expected: it has not been seen yet" : "approved");
     return rc;
 }

@@ -280,7 +280,7 @@ static int renew_one(struct control *c, struct lab_domain *d, struct err *e)
     if (rc == 0)
         rc = lab_raise(c, d->domain.host_id, e);
     if (rc == 0)
-        rc = control_event(c, e, "domain.renewed", d->domain.name,
+        rc = control_event(c, e, "domain-renewed", d->domain.name,
                            "epoch %llu of its disk begins: host %s starts it anew",
                            (unsigned long long)d->volume.epoch, d->domain.host);
     return rc < 0 ? err_wrap(e, rc, "domain %s", d->domain.name) : 0;
