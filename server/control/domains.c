@@ -162,6 +162,9 @@ static int define(struct control *c, const struct definition *in, struct err *e)
     uint8_t top[CAT_LAYER_BYTES];
     int rc = cat_host_get(c->catalog, in->host, &h, e);
 
+    /* Its volume would be in the way first, and the words would be of the volume. */
+    if (rc == 0 && cat_domain_get(c->catalog, in->name, &d, NULL) == 0)
+        return err_set(e, -EEXIST, "there is a domain '%s' already", in->name);
     if (rc == 0)
         rc = find_image(c, in->image, &image, e);
     if (rc < 0)

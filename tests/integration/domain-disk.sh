@@ -72,6 +72,9 @@ is "$code" 304 "no news is 304"
 # ---- start --------------------------------------------------------------------------------------
 run gridbox domain define d1 --host pc-525400000101 --image zero --memory 64 --vcpus 1
 status_is 0 "a domain is defined"
+run gridbox domain define d1 --host pc-525400000101 --image zero --memory 64 --vcpus 1
+status_is 1 "and not again"
+like "$err" "there is a domain 'd1' already" "in words of the domain"
 spec
 is "$(of_spec '.domains[0] | .name, .running, (.disks | length)' | tr '\n' ' ')" "d1 false 0 " "it is not to run yet"
 ip netns exec pc curl -s --noproxy '*' -m 30 -H "Authorization: Bearer $session" -o "$tap_tmp/poll" \
