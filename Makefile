@@ -174,6 +174,7 @@ deps:
 	@scripts/deps build
 
 demo:
+	@scripts/demo room
 	@scripts/deps demo
 	@scripts/demo
 
