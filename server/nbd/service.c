@@ -19,6 +19,8 @@
 #define HANDSHAKE_SECONDS 10u
 #define LISTENERS_MAX     16u
 #define BACKLOG           1024
+#define PORT_WAIT_MS      2000
+#define PORT_TRY_MS       20
 
 #define OWNER(type, member, p) ((type *)(void *)((char *)(p)-offsetof(type, member)))
 
@@ -195,6 +197,21 @@ static void run_listen(void *arg)
     listener_start(&l->listener, n->shard, l->listener.fd);
 }
 
+/* The ring of a server that was killed is taken down by the kernel after the process is gone, and
+ * its listening sockets with it: a port in use is waited for, for a while. */
+static int listen_when_free(const char *address, int *ret_fd, struct err *e)
+{
+    static const struct timespec pause = { .tv_nsec = PORT_TRY_MS * NS_PER_MS };
+    int64_t limit = clock_mono_ns() + PORT_WAIT_MS * NS_PER_MS;
+
+    for (;;) {
+        int rc = net_listen(address, 0, BACKLOG, ret_fd, e);
+        if (rc != -EADDRINUSE || clock_mono_ns() >= limit)
+            return rc;
+        nanosleep(&pause, NULL);
+    }
+}
+
 int nbd_service_listen(struct nbd_service *n, const char *address, struct err *e)
 {
     struct listen_entry *l = calloc(1, sizeof *l);
@@ -205,7 +222,7 @@ int nbd_service_listen(struct nbd_service *n, const char *address, struct err *e
     if (n->listener_count >= LISTENERS_MAX)
         rc = err_set(e, -EINVAL, "nbd: at most %u addresses", LISTENERS_MAX);
     else
-        rc = net_listen(address, 0, BACKLOG, &l->listener.fd, e);
+        rc = listen_when_free(address, &l->listener.fd, e);
     if (rc < 0) {
         free(l);
         return rc;
