@@ -24,9 +24,9 @@ struct nbd_limits {
 int nbd_service_start(struct shard *shard, struct export_table *exports,
                       const struct nbd_limits *limits, struct nbd_service **ret, struct err *e);
 
-/* control: listens on `address` ("10.0.0.1:10809", "[::1]:10809") and serves.  A port in use is waited
- * for, up to 2 s: a killed server's may be held a moment longer than it lived.  -EADDRINUSE … with a
- * message that names the address.  May be called for several addresses, at most 16. */
+/* control: listens on `address` ("10.0.0.1:10809", "[::1]:10809") and serves.  A port in use is
+ * waited for, up to 2 s: a killed server's may be held a moment longer than it lived.  -EADDRINUSE
+ * … with a message that names the address.  May be called for several addresses, at most 16. */
 int nbd_service_listen(struct nbd_service *n, const char *address, struct err *e);
 
 /* control: the address of the newest listener, with the real port where 0 was asked for; "" if
