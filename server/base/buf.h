@@ -19,7 +19,9 @@ struct buf {
 };
 
 void buf_init(struct buf *b, size_t limit_bytes);
-void buf_done(struct buf *b); /* idempotent; also the AUTO function */
+/* Idempotent; legal on { 0 }.  Also the AUTO function: then the buffer is declared `= { 0 }`, so
+ * that a return before buf_init() frees nothing. */
+void buf_done(struct buf *b);
 
 void buf_add(struct buf *b, const void *bytes, size_t length);
 void buf_addf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -19,7 +19,7 @@ int file_read(const char *path, size_t limit_bytes, char **ret_data, size_t *ret
     if (fd < 0)
         return err_errno(e, "%s", path);
 
-    AUTO(buf_done) struct buf b;
+    AUTO(buf_done) struct buf b = { 0 };
     buf_init(&b, limit_bytes);
     for (;;) {
         char part[4096];

@@ -172,7 +172,7 @@ static int make_paths(const char *state_dir, struct paths *p, struct err *e)
 static int write_conf(const struct boot_service *b, const struct boot_options *o,
                       const struct paths *p, struct err *e)
 {
-    AUTO(buf_done) struct buf text;
+    AUTO(buf_done) struct buf text = { 0 };
     struct boot_dnsmasq d = {
         .interface = &b->interface,
         .proxy = o->proxy,

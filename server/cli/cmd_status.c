@@ -56,7 +56,7 @@ static void show_counts(struct cli *c, const json_t *s)
 
 static void show_addresses(struct cli *c, const json_t *s, const char *key)
 {
-    AUTO(buf_done) struct buf b;
+    AUTO(buf_done) struct buf b = { 0 };
     size_t i;
     json_t *item;
 

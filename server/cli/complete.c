@@ -182,7 +182,7 @@ static void offer_names(const struct complete_ask *ask, struct buf *out)
 
 void complete_print(const struct cli_table *table, int count, char *const *words)
 {
-    AUTO(buf_done) struct buf out;
+    AUTO(buf_done) struct buf out = { 0 };
     struct complete_ask ask;
 
     buf_init(&out, OUT_MAX);

@@ -134,7 +134,7 @@ static void answer_text(struct http_request *r, int status, struct buf *b)
 /* As a script: iPXE shows the status, and a person who asks by hand sees the words. */
 static void refuse(struct http_request *r, int status, const struct err *why)
 {
-    AUTO(buf_done) struct buf b;
+    AUTO(buf_done) struct buf b = { 0 };
 
     buf_init(&b, BOOT_SCRIPT_MAX);
     boot_script_refusal(why->msg, &b);
@@ -179,7 +179,7 @@ static void fill_server(const struct lab_boot *b, struct boot_server *ret)
 static void on_start_script(struct http_request *r)
 {
     const struct lab_boot *b = boot_of(r);
-    AUTO(buf_done) struct buf out;
+    AUTO(buf_done) struct buf out = { 0 };
     struct boot_server server;
 
     if (!b)
@@ -241,7 +241,7 @@ static int make_script(struct http_request *r, const struct lab_boot *b,
 
 static void on_script(struct http_request *r)
 {
-    AUTO(buf_done) struct buf out;
+    AUTO(buf_done) struct buf out = { 0 };
     struct lab_boot *b = boot_of(r);
     struct boot_request q;
     struct err e = { 0 };
@@ -268,7 +268,7 @@ static void on_script(struct http_request *r)
 /* xen.efi's configuration, for the token that the script has just brought; it is not used up. */
 static void on_xen_cfg(struct http_request *r)
 {
-    AUTO(buf_done) struct buf out;
+    AUTO(buf_done) struct buf out = { 0 };
     struct lab_boot *b = boot_of(r);
     const char *secret = http_query(r, "token");
     struct cat_boot_token token;

@@ -155,7 +155,7 @@ static int append_now(struct store *s, const struct buf *records, struct err *e)
 int store_recovered(struct store *s, struct err *e)
 {
     AUTO(listing_done) struct listing l = { 0 };
-    AUTO(buf_done) struct buf records;
+    AUTO(buf_done) struct buf records = { 0 };
     struct layer_info info;
     int rc;
 
