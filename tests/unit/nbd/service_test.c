@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "server/base/net.h"
 #include "server/block/blkdev.h"
 #include "tests/unit/nbd/rig.h"
 
@@ -460,6 +462,49 @@ static void a_revoked_export_is_cut_and_a_later_go_is_told_why(void **state)
     rig_stop(r);
 }
 
+/* Lets go of the port as soon as the thread that wants it waits. */
+struct holder {
+    pid_t waiter;
+    int fd;
+};
+
+static void *let_go_when_waited_for(void *arg)
+{
+    const struct holder *h = arg;
+    char path[64], state = 0;
+
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)h->waiter);
+    while (state != 'S') {
+        FILE *f = fopen(path, "r");
+        if (!f || fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+            state = 'S';
+        if (f)
+            fclose(f);
+    }
+    close(h->fd);
+    return NULL;
+}
+
+/* The kernel takes down the ring of a killed server, and its sockets, after the process is gone. */
+static void a_port_that_a_killed_server_still_holds_is_waited_for(void **state)
+{
+    (void)state;
+    struct rig *r = rig_start(NULL);
+    struct holder h = { .waiter = gettid() };
+    char address[NET_ADDRESS_SIZE];
+    struct err e = { 0 };
+    pthread_t thread;
+
+    assert_int_equal(net_listen("127.0.0.1:0", 0, 1, &h.fd, &e), 0);
+    net_local(h.fd, address);
+    assert_int_equal(pthread_create(&thread, NULL, let_go_when_waited_for, &h), 0);
+    int rc = nbd_service_listen(r->service, address, &e);
+    pthread_join(thread, NULL);
+    if (rc < 0)
+        fail_msg("%s", e.msg);
+    rig_stop(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -477,6 +522,7 @@ int main(void)
         cmocka_unit_test(info_disturbs_nobody),
         cmocka_unit_test(an_image_serves_many_connections_over_one_device),
         cmocka_unit_test(a_revoked_export_is_cut_and_a_later_go_is_told_why),
+        cmocka_unit_test(a_port_that_a_killed_server_still_holds_is_waited_for),
     };
     return cmocka_run_group_tests_name("nbd service", tests, NULL, NULL);
 }
