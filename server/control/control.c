@@ -129,7 +129,8 @@ static void fill_volume_grant(const struct cat_volume *v, struct export_grant *g
     memcpy(g->token, a->token, sizeof g->token);
     snprintf(g->volume.name, sizeof g->volume.name, "%s", v->name);
     memcpy(g->volume.top.b, v->top, sizeof g->volume.top.b);
-    memcpy(g->volume.below.b, v->below, sizeof g->volume.below.b);
+    g->layers.count = 1;
+    memcpy(g->layers.id[0].b, v->below, sizeof g->layers.id[0].b);
     g->volume.size_bytes = v->size_bytes;
     g->volume.generation = v->generation;
     g->volume.epoch = v->epoch;
@@ -151,7 +152,8 @@ int control_grant_image(struct control *c, const struct cat_image *i,
     snprintf(g.name, sizeof g.name, "%s@%u", i->name, i->version);
     snprintf(g.holder, sizeof g.holder, "%s", control_holder(a));
     memcpy(g.token, a->token, sizeof g.token);
-    memcpy(g.layer.b, i->layer, sizeof g.layer.b);
+    g.layers.count = 1;
+    memcpy(g.layers.id[0].b, i->layer, sizeof g.layers.id[0].b);
     return export_grant(c->exports, &g, e);
 }
 

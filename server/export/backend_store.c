@@ -36,10 +36,14 @@ static int open_device(void *ctx, const struct export_grant *g,
         return err_set(e, -ENOMEM, "no memory");
     o->failed = failed;
     o->failed_arg = arg;
+    struct volume_spec spec = g->volume;
+    struct volume_events events = { .failed = on_failed, .ctx = o };
+
+    spec.below = &g->layers;
     if (g->writable)
-        rc = volume_open(ctx, &g->volume, on_failed, o, &o->volume, e);
+        rc = volume_open(ctx, &spec, &events, &o->volume, e);
     else
-        rc = image_open(ctx, g->layer, g->size_bytes, &o->image, e);
+        rc = image_open(ctx, &g->layers, g->size_bytes, &o->image, e);
     if (rc < 0) {
         free(o);
         return rc;

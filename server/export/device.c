@@ -140,7 +140,7 @@ static struct device *find_shared(struct devices *set, const struct export_grant
 {
     for (struct device *d = set->all; d && !g->writable; d = d->next)
         if (!d->spec.writable && !d->closer && d->state <= DEVICE_OPEN &&
-            memcmp(&d->spec.layer, &g->layer, sizeof g->layer) == 0)
+            memcmp(&d->spec.layers.id[0], &g->layers.id[0], sizeof g->layers.id[0]) == 0)
             return d;
     return NULL;
 }

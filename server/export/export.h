@@ -28,9 +28,9 @@ struct export_grant {
     char holder[64];                   /* host name, or "command line" */
     uint64_t generation, epoch;        /* volumes; what this attachment is bound to */
     bool writable;                     /* false: an image; any number of connections */
-    struct layer_id layer;             /* an image's layer */
+    struct layer_chain layers;         /* sealed: the image's, or below the volume's top */
     uint64_t size_bytes;               /* an image's size */
-    struct volume_spec volume;         /* if writable: its layers and size */
+    struct volume_spec volume;         /* if writable: its top and size; `below` is not used */
 };
 
 /* Devices are opened at the first connection of a grant, on a thread of the table's own, and kept
@@ -53,9 +53,32 @@ int export_grant(struct export_table *t, const struct export_grant *g, struct er
  * there is fine. */
 void export_revoke(struct export_table *t, const char *name, const char *why);
 
+/* control: like export_revoke for many volumes at once: one trip to the shard.  discard: their
+ * tops are never read again (volume_discard). */
+void export_revoke_all(struct export_table *t, const char *const *names, unsigned count,
+                       const char *why, bool discard);
+
+/* control: what the device of this volume's grant will be opened with from now on, after its top
+ * was sealed (an open device has been told by the store).  No grant is fine. */
+void export_respec(struct export_table *t, const char *name, struct layer_id top,
+                   const struct layer_chain *layers);
+
+/* control: volume_set_quota of the volume's device and grant.  No grant is fine. */
+void export_set_quota(struct export_table *t, const char *name, uint64_t quota_bytes);
+
+/* Called on the shard when a volume fails, parks or goes on; may post to the control thread. */
+struct export_events {
+    void (*failed)(void *ctx, const char *name, const char *why);
+    void (*parked)(void *ctx, const char *name, bool parked, const char *why);
+    void *ctx;
+};
+/* control: before the first grant. */
+void export_set_events(struct export_table *t, const struct export_events *events);
+
 struct export_info {
     bool granted, connected;
     bool failed; /* the volume has failed; so until it is granted with a higher epoch */
+    bool parked; /* its writes wait for room */
     uint64_t read_bytes, written_bytes; /* since the grant */
     int64_t connected_since_ns;         /* clock_mono_ns */
 };

@@ -8,12 +8,14 @@
 
 #include <stdint.h>
 
+#include "server/store/store.h"
+
 struct blk_req;
 struct layer;
 struct op_cache;
 struct store;
 
-#define CHAIN_MAX 32u /* layers of one stack */
+#define CHAIN_MAX (1 + LAYER_CHAIN_MAX) /* layers of one stack, with the top */
 
 struct chain {
     struct layer *layers[CHAIN_MAX]; /* [0] is the top; all but the last have a parent */

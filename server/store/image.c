@@ -54,31 +54,31 @@ static void image_submit(struct blkdev *d, struct blk_req *r)
     }
 }
 
-int image_open(struct store *s, struct layer_id id, uint64_t size_bytes, struct blkdev **ret,
-               struct err *e)
+int image_open(struct store *s, const struct layer_chain *layers, uint64_t size_bytes,
+               struct blkdev **ret, struct err *e)
 {
     static const struct blk_ops ops = { .submit = image_submit };
     struct image *i = calloc(1, sizeof *i);
     char text[9];
-    int rc;
+    int rc = 0;
 
     if (!i)
         return err_set(e, -ENOMEM, "out of memory");
-    rc = store_layer_get(s, id, &i->chain.layers[0], e);
-    if (rc < 0) {
-        free(i);
-        return rc;
-    }
-    struct layer *l = i->chain.layers[0];
-    if (l->info.size_bytes != size_bytes) {
-        rc = err_set(e, -EIO, "layer %s: it has %llu bytes, not %llu", lay_id_short(id, text),
-                     (unsigned long long)l->info.size_bytes, (unsigned long long)size_bytes);
-        store_layer_put(s, l);
-        free(i);
-        return rc;
-    }
-    i->chain.count = 1;
     i->store = s;
+    for (unsigned n = 0; n < layers->count && rc == 0; n++) {
+        rc = store_layer_get(s, layers->id[n], &i->chain.layers[n], e);
+        if (rc == 0)
+            i->chain.count++;
+    }
+    if (rc == 0 && i->chain.layers[0]->info.size_bytes != size_bytes)
+        rc = err_set(e, -EIO, "layer %s: it has %llu bytes, not %llu",
+                     lay_id_short(layers->id[0], text),
+                     (unsigned long long)i->chain.layers[0]->info.size_bytes,
+                     (unsigned long long)size_bytes);
+    if (rc < 0) {
+        image_close(&i->dev);
+        return rc;
+    }
     i->dev = (struct blkdev){ .ops = &ops, .size_bytes = size_bytes, .read_only = true };
     *ret = &i->dev;
     return 0;
@@ -88,6 +88,7 @@ void image_close(struct blkdev *d)
 {
     struct image *i = image_of(d);
 
-    store_layer_put(i->store, i->chain.layers[0]);
+    for (unsigned n = 0; n < i->chain.count; n++)
+        store_layer_put(i->store, i->chain.layers[n]);
     free(i);
 }

@@ -27,6 +27,14 @@ struct layer_id {
     uint8_t b[LAYER_ID_BYTES]; /* random, never reused */
 };
 
+/* The sealed layers that something stands on, nearest first.  The catalog's word; the files only
+ * repeat it. */
+#define LAYER_CHAIN_MAX 64u
+struct layer_chain {
+    unsigned count;
+    struct layer_id id[LAYER_CHAIN_MAX];
+};
+
 struct store_options {
     const char *dir;            /* made if absent (0700) */
     const struct file_ops *ops; /* NULL = file_ops_real */
@@ -34,6 +42,7 @@ struct store_options {
     struct shard *shard;        /* home of the volumes' answers */
     struct pool *read_pool;     /* read misses */
     struct pool *slow_pool;     /* syncs, punches, files to be made */
+    const char *live_dir;       /* where live maps lie (store/live.h); NULL = chosen */
 };
 
 /* Opens or makes the store: takes DIR/lock (waits up to 2 s; then -EBUSY "… is in use by gridboxd
@@ -54,9 +63,18 @@ struct store_space {
 };
 int store_space(const struct store *s, struct store_space *ret, struct err *e);
 
-/* After store_open: calls open_found for each top layer whose last mark is "open": power was lost
- * while it was written.  The caller raises the epochs of their volumes in one catalog transaction,
- * then calls vol_open with the new epochs. */
+/* How the server before this one ended, as far as the store can tell. */
+enum store_past {
+    STORE_PAST_CLEAN,  /* everything was closed, or the store is new */
+    STORE_PAST_KILLED, /* the process died and the machine lived: the live maps were taken over, no
+                        * answered write is lost, no epoch moves (but of volumes that had failed) */
+    STORE_PAST_POWER, /* flushed writes are there; volumes that were being written begin an epoch */
+};
+enum store_past store_past(const struct store *s);
+
+/* After store_open: calls open_found for each top layer that may have lost answered writes.  The
+ * caller raises the epochs of their volumes in one catalog transaction, then calls vol_open with
+ * the new epochs. */
 int store_recover(struct store *s, int (*open_found)(void *ctx, struct layer_id id), void *ctx,
                   struct err *e);
 
@@ -97,26 +115,34 @@ int layer_usage(struct store *s, struct layer_id id, uint64_t *ret_data_bytes, s
 /* ---- devices -----------------------------------------------------------------------------------
  */
 
-/* A read-only device of a sealed layer.  Closed by image_close on the shard when nothing runs.
- */
-int image_open(struct store *s, struct layer_id id, uint64_t size_bytes, struct blkdev **ret,
-               struct err *e);
+/* A read-only device of sealed layers.  Closed by image_close on the shard when nothing runs. */
+int image_open(struct store *s, const struct layer_chain *layers, uint64_t size_bytes,
+               struct blkdev **ret, struct err *e);
 void image_close(struct blkdev *d);
 
 struct volume;
 struct volume_spec {
-    char name[64];              /* for log lines */
-    struct layer_id top;        /* may have no files yet */
-    struct layer_id below;      /* the sealed layer it was made from */
-    uint64_t size_bytes;        /* multiple of 512; >= that of the layer below */
-    uint64_t generation, epoch; /* written to the layer's header with the next map file */
+    char name[64];                   /* for log lines */
+    const struct layer_chain *below; /* 1 or more; read during volume_open alone */
+    struct layer_id top;             /* may have no files yet */
+    uint64_t size_bytes;             /* multiple of 512; >= that of the layers below */
+    uint64_t generation, epoch;      /* written to the layer's header with the next map file */
+    uint64_t quota_bytes;            /* data that its top may hold; 0 = no limit */
 };
 
-/* Called on the shard when the volume has failed for good (see block-path: an error of fdatasync is
- * final); reads go on, writes and flushes get -EIO. */
-typedef void (*volume_failed_fn)(void *ctx, const char *name, const char *why);
+/* What a volume tells of itself, on the shard. */
+struct volume_events {
+    /* It has failed for good (an error of fdatasync is final): reads go on, writes and flushes get
+     * -EIO. */
+    void (*failed)(void *ctx, const char *name, const char *why);
+    /* Its writes wait for room, of the store or of its quota; or (parked false) go on. */
+    void (*parked)(void *ctx, const char *name, bool parked, const char *why);
+    void *ctx;
+};
 
-int volume_open(struct store *s, const struct volume_spec *spec, volume_failed_fn failed, void *ctx,
+/* events may be NULL, as may each of its functions.  -EBUSY: its top is open already, or is being
+ * sealed. */
+int volume_open(struct store *s, const struct volume_spec *spec, const struct volume_events *events,
                 struct volume **ret, struct err *e);
 struct blkdev *volume_device(struct volume *v); /* borrowed */
 
@@ -124,5 +150,65 @@ struct blkdev *volume_device(struct volume *v); /* borrowed */
  * commit and the clean mark are made; then drained() is called on the shard, perhaps before this
  * returns, and the volume is gone. */
 void volume_close(struct volume *v, void (*drained)(void *ctx), void *ctx);
+
+/* The same for a volume whose top nobody will ever read again (reset, rollback, removal): running
+ * requests are awaited, what they wrote is not committed. */
+void volume_discard(struct volume *v, void (*drained)(void *ctx), void *ctx);
+
+/* On the shard: data that the top may hold, from now on; parked writes that fit go on. */
+void volume_set_quota(struct volume *v, uint64_t quota_bytes);
+
+/* ---- sealing: one instant over many volumes -----------------------------------------------------
+ * Order: store_seal_begin (pre-flush without holding; hold the new writes of all; await the running
+ * ones; commit all and mark them clean) -> the caller's catalog transaction, which makes each
+ * new_top the top of its volume, on the sealed one -> store_seal_end (the volumes write to their
+ * new tops, without files so far; held writes go on).  Reads never wait.  Connections stay. */
+struct store_seal;
+struct seal_volume {
+    struct layer_id top;     /* of a volume, open or not */
+    struct layer_id new_top; /* random; what it writes to afterwards */
+    bool empty;              /* filled: the top was never written to: it is not sealed but stays the
+                              * top, and what the volume shows is what it stands on */
+};
+
+/* Control thread; blocks.  0: all of them hold still, and everything that they show is durable.
+ * -ETIMEDOUT: not within timeout_ms of holding (a slow disk); -EIO: one of them has failed; -EBUSY:
+ * one is being opened, closed or sealed; then nothing is held any more and nothing has changed. */
+int store_seal_begin(struct store *s, struct seal_volume *v, unsigned count, unsigned timeout_ms,
+                     struct store_seal **ret, struct err *e);
+
+/* Control thread; blocks.  committed: the catalog says so; false: they go on with their old tops.
+ * Frees. */
+void store_seal_end(struct store_seal *seal, bool committed);
+
+/* ---- merging ------------------------------------------------------------------------------------
+ * Writes a new sealed layer that shows what `upper` on `lower` shows (both sealed, `upper` directly
+ * on `lower`), durable when this returns.  Any thread but the shard's; blocks.  cancelled() may be
+ * NULL; -ECANCELED when it said true.  Nothing is left on failure. */
+int store_merge(struct store *s, struct layer_id lower, struct layer_id upper,
+                bool (*cancelled)(void *ctx), void *ctx, struct layer_id *ret, struct err *e);
+
+/* Control thread; blocks: from its return on no open volume or image reads `lower` or `upper` any
+ * more, where `upper` lies directly on `lower`, but `merged`.  After the catalog's transaction;
+ * before layer_remove of the two. */
+int store_restack(struct store *s, struct layer_id lower, struct layer_id upper,
+                  struct layer_id merged, struct err *e);
+
+/* ---- looking after layers -----------------------------------------------------------------------
+ * Reads a layer's two files and compares: map file well-formed, data file of the right size, every
+ * data block there.  deep: reads all data, past the page cache where the file system can, and
+ * checks the CRC32C of blocks of layers that have them.  Any thread but the shard's; blocks.
+ * -EIO with words: the first thing that is wrong. */
+struct layer_report {
+    uint64_t size_bytes, data_blocks, zero_blocks, checked_bytes;
+};
+int layer_check(struct store *s, struct layer_id id, bool deep, bool (*cancelled)(void *ctx),
+                void *ctx, struct layer_report *ret, struct err *e);
+
+/* Reads what a chain shows, front to back, for hashing: calls each() with up to 1 MiB at a time.
+ * Any thread but the shard's; blocks. */
+int layer_chain_read(struct store *s, const struct layer_chain *layers, uint64_t size_bytes,
+                     int (*each)(void *ctx, const void *data, uint64_t length), void *ctx,
+                     struct err *e);
 
 #endif

@@ -76,8 +76,8 @@ void vol_fail(struct volume *v, const char *why)
         return;
     v->running++; /* stays while others are told */
     v->failed = true;
-    if (v->on_failed)
-        v->on_failed(v->failed_ctx, v->name, why);
+    if (v->events.failed)
+        v->events.failed(v->events.ctx, v->name, why);
     vol_op_ungate(v, -EIO);
     vol_op_answer_waiting(v, -EIO);
     v->running--;
@@ -107,26 +107,25 @@ void store_fail(struct store *s, const char *why)
 static int open_top(struct volume *v, const struct volume_spec *spec, struct err *e)
 {
     const struct layer_dir *d = &v->store->dir;
-    struct layer_info *info = &v->top.info;
+    struct layer_info *info = &v->top->info;
     struct err why = { 0 };
     int rc;
 
-    rc = replay_layer(d, &v->store->journal, spec->top, info, &v->top.map, &why);
+    rc = replay_layer(d, &v->store->journal, spec->top, info, &v->top->map, &why);
     if (rc == -ENOENT) {
         *info = (struct layer_info){ .id = spec->top,
-                                     .parent = spec->below,
+                                     .parent = spec->below->id[0],
                                      .store = d->store,
                                      .size_bytes = spec->size_bytes,
                                      .kind = DISK_TOP };
-        map_init(&v->top.map, disk_blocks(spec->size_bytes));
+        map_init(&v->top->map, disk_blocks(spec->size_bytes));
         return 0;
     }
     if (rc < 0)
         return err_set(e, rc, "%s", why.msg);
-    if (info->kind != DISK_TOP || !lay_id_equal(info->parent, spec->below) ||
-        info->size_bytes != spec->size_bytes)
-        return err_set(e, -EIO, "its top layer is another one's: kind, parent or size differ");
-    rc = lay_open_data(d, spec->top, true, &v->top.data_fd, e);
+    if (info->kind != DISK_TOP || info->size_bytes != spec->size_bytes)
+        return err_set(e, -EIO, "its top layer is another one's: kind or size differ");
+    rc = lay_open_data(d, spec->top, true, &v->top->data_fd, e);
     if (rc < 0)
         return rc;
     v->files = FILES_READY;
@@ -138,13 +137,14 @@ static int open_top(struct volume *v, const struct volume_spec *spec, struct err
 
 static void free_volume(struct volume *v)
 {
-    if (v->top.is_top)
-        store_top_remove(v->store, &v->top);
-    if (v->chain.count > 1)
-        store_layer_put(v->store, v->chain.layers[1]);
-    if (v->top.data_fd >= 0)
-        v->store->ops->close(v->store->ops->ctx, v->top.data_fd);
-    map_done(&v->top.map);
+    if (v->top->is_top)
+        store_top_remove(v->store, v->top);
+    for (unsigned i = 1; i < v->chain.count; i++)
+        store_layer_put(v->store, v->chain.layers[i]);
+    if (v->top->data_fd >= 0)
+        v->store->ops->close(v->store->ops->ctx, v->top->data_fd);
+    map_done(&v->top->map);
+    free(v->top);
     buf_done(&v->commit.records);
     buf_done(&v->mark.record);
     free(v);
@@ -154,28 +154,30 @@ static int open_layers(struct volume *v, const struct volume_spec *spec, struct 
 {
     int rc;
 
-    rc = store_top_add(v->store, &v->top, spec->top, e); /* first: now nobody else opens it */
+    rc = store_top_add(v->store, v->top, spec->top, e); /* first: now nobody else opens it */
     if (rc < 0)
         return rc;
     rc = open_top(v, spec, e);
     if (rc < 0)
         return rc;
-    memcpy(v->top.info.name, v->name, sizeof v->name);
-    v->top.info.generation = spec->generation;
-    v->top.info.epoch = spec->epoch;
-    v->chain.layers[0] = &v->top;
+    memcpy(v->top->info.name, v->name, sizeof v->name);
+    v->top->info.generation = spec->generation;
+    v->top->info.epoch = spec->epoch;
+    v->chain.layers[0] = v->top;
     v->chain.count = 1;
-    rc = store_layer_get(v->store, spec->below, &v->chain.layers[1], e);
-    if (rc < 0)
-        return rc;
-    v->chain.count = 2;
+    for (unsigned i = 0; i < spec->below->count; i++) {
+        rc = store_layer_get(v->store, spec->below->id[i], &v->chain.layers[1 + i], e);
+        if (rc < 0)
+            return rc;
+        v->chain.count++;
+    }
     if (v->chain.layers[1]->info.size_bytes > spec->size_bytes)
         return err_set(e, -EIO, "it is smaller than the layer below it");
-    store_top_loaded(v->store, &v->top);
+    store_top_loaded(v->store, v->top);
     return 0;
 }
 
-int volume_open(struct store *s, const struct volume_spec *spec, volume_failed_fn failed, void *ctx,
+int volume_open(struct store *s, const struct volume_spec *spec, const struct volume_events *events,
                 struct volume **ret, struct err *e)
 {
     static const struct blk_ops ops = { .submit = volume_submit };
@@ -183,13 +185,21 @@ int volume_open(struct store *s, const struct volume_spec *spec, volume_failed_f
 
     if (spec->size_bytes == 0 || spec->size_bytes % 512 || spec->size_bytes > DISK_LAYER_MAX)
         return err_set(e, -EINVAL, "open volume '%s': impossible size", spec->name);
+    if (spec->below->count == 0 || spec->below->count > LAYER_CHAIN_MAX)
+        return err_set(e, -EINVAL, "open volume '%s': stands on %u layers, not 1 to %u", spec->name,
+                       spec->below->count, LAYER_CHAIN_MAX);
     struct volume *v = calloc(1, sizeof *v);
-    if (!v)
+    struct layer *top = calloc(1, sizeof *top);
+    if (!v || !top) {
+        free(v);
+        free(top);
         return err_set(e, -ENOMEM, "open volume '%s': out of memory", spec->name);
+    }
+    v->top = top;
     v->store = s;
-    v->top.data_fd = -1;
-    v->on_failed = failed;
-    v->failed_ctx = ctx;
+    v->top->data_fd = -1;
+    if (events)
+        v->events = *events;
     v->dev = (struct blkdev){ .ops = &ops, .size_bytes = spec->size_bytes };
     memcpy(v->name, spec->name, sizeof v->name - 1);
     vol_list_init(&v->gated);

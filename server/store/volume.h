@@ -69,8 +69,9 @@ struct volume {
     struct blkdev dev;
     struct store *store;
     char name[64];
-    struct layer top;   /* its map is the live one; info.generation and epoch as the owner said */
-    struct chain chain; /* [0] is &top */
+    struct layer *top;  /* its map is the live one; info.generation and epoch as the owner said;
+                         * replaced by an empty one when it is sealed */
+    struct chain chain; /* [0] is top */
     struct range_table ranges;
     enum vol_files files;
     struct vol_list gated; /* wait for the files */
@@ -82,8 +83,7 @@ struct volume {
 
     unsigned running; /* requests of any kind, answered or not, that are not over */
     bool failed, closing;
-    volume_failed_fn on_failed;
-    void *failed_ctx;
+    struct volume_events events;
     void (*drained)(void *ctx);
     void *drained_ctx;
 

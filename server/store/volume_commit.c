@@ -29,8 +29,8 @@ static void mark_kick(struct volume *v)
     if (v->mark.busy || v->failed || v->mark.durable == v->mark.wanted)
         return;
     v->mark.record.length = 0;
-    batch_add_mark(&v->mark.record, v->top.info.id, v->mark.wanted, v->top.info.generation,
-                   v->top.info.epoch);
+    batch_add_mark(&v->mark.record, v->top->info.id, v->mark.wanted, v->top->info.generation,
+                   v->top->info.epoch);
     if (v->mark.record.failed) {
         vol_fail(v, "out of memory");
         return;
@@ -110,7 +110,7 @@ void vol_tick(struct shard_timer *t)
 
 bool vol_commit_clean(const struct volume *v)
 {
-    return !v->dirty && v->top.map.changed_pages == 0;
+    return !v->dirty && v->top->map.changed_pages == 0;
 }
 
 /* Step 4. */
@@ -154,7 +154,7 @@ static void run_sync(struct pool_job *j)
     struct volume *v = syncing(j);
     const struct file_ops *ops = v->store->ops;
 
-    v->commit.error = ops->sync_data(ops->ctx, v->top.data_fd);
+    v->commit.error = ops->sync_data(ops->ctx, v->top->data_fd);
 }
 
 static void synced(struct pool_job *j)
@@ -193,8 +193,8 @@ static void begin(struct volume *v)
         finish(v, v->failed ? -EIO : 0);
         return;
     }
-    buf_init(&v->commit.records, (v->top.map.changed_pages + 1) * BATCH_RECORD_MAX);
-    batch_add_changes(&v->commit.records, v->top.info.id, &v->top.map);
+    buf_init(&v->commit.records, (v->top->map.changed_pages + 1) * BATCH_RECORD_MAX);
+    batch_add_changes(&v->commit.records, v->top->info.id, &v->top->map);
     if (v->commit.records
             .failed) { /* the changes stay noted for the next commit, if there is one */
         if (v->closing)
@@ -202,7 +202,7 @@ static void begin(struct volume *v)
         finish(v, -EIO);
         return;
     }
-    map_clear_changes(&v->top.map);
+    map_clear_changes(&v->top->map);
     v->dirty = false;
     v->commit.syncing_bytes = v->unsynced_bytes;
     v->unsynced_bytes = 0;

@@ -226,7 +226,7 @@ static void run_make(struct pool_job *j)
 {
     struct volume *v = making(j);
 
-    v->make.error = lay_make_files(&v->store->dir, &v->top.info, &v->top.data_fd, &v->make.err);
+    v->make.error = lay_make_files(&v->store->dir, &v->top->info, &v->top->data_fd, &v->make.err);
 }
 
 static void made(struct pool_job *j)

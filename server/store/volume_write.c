@@ -66,7 +66,7 @@ static void run_punch(struct pool_job *j)
     const struct file_ops *ops = op->v->store->ops;
 
     for (unsigned i = 0; i < op->segment_count; i++)
-        (void)ops->punch(ops->ctx, op->v->top.data_fd, op->segments[i].offset,
+        (void)ops->punch(ops->ctx, op->v->top->data_fd, op->segments[i].offset,
                          op->segments[i].length);
 }
 
@@ -91,12 +91,12 @@ void vol_zero_piece(struct vol_op *op)
     struct volume *v = op->v;
     uint64_t first = first_block(op), count = block_count(op);
 
-    if (map_reserve(&v->top.map, first, count, true) < 0) {
+    if (map_reserve(&v->top->map, first, count, true) < 0) {
         vol_op_piece_done(op, -EIO);
         return;
     }
-    bool had_data = map_any_data(&v->top.map, first, count);
-    map_set(&v->top.map, first, count, DISK_ZERO);
+    bool had_data = map_any_data(&v->top->map, first, count);
+    map_set(&v->top->map, first, count, DISK_ZERO);
     if (!had_data) { /* nothing in the file */
         vol_op_piece_done(op, 0);
         return;
@@ -135,7 +135,7 @@ static void run_write(struct pool_job *j)
 {
     struct vol_op *op = op_of_job(j);
     const struct file_ops *ops = op->v->store->ops;
-    int fd = op->v->top.data_fd;
+    int fd = op->v->top->data_fd;
 
     op->error = 0;
     for (unsigned i = 0; i < op->segment_count && op->error == 0; i++) {
@@ -148,7 +148,7 @@ static void run_write(struct pool_job *j)
 /* A full disk: gives back what a first touch took, then ends; the blocks stay what they were. */
 static void no_space(struct vol_op *op)
 {
-    const struct map *map = &op->v->top.map;
+    const struct map *map = &op->v->top->map;
     uint64_t block = first_block(op), left = block_count(op);
 
     op->error = -ENOSPC;
@@ -187,7 +187,7 @@ static void written(struct pool_job *j)
         vol_op_piece_done(op, -EIO);
         return;
     }
-    map_set(&v->top.map, first_block(op), block_count(op), DISK_DATA);
+    map_set(&v->top->map, first_block(op), block_count(op), DISK_DATA);
     if (v->unsynced_bytes > COMMIT_AFTER && !v->commit.running) {
         v->commit.wanted = true;
         vol_commit_kick(v);
@@ -230,7 +230,7 @@ static bool needs_bounce(const struct vol_op *op, uint64_t block)
     uint64_t begin = block * BLK_BLOCK;
 
     return (op->at > begin || op->piece_end < begin + BLK_BLOCK) &&
-           map_get(&op->v->top.map, block) != DISK_DATA;
+           map_get(&op->v->top->map, block) != DISK_DATA;
 }
 
 static void add_segment(struct vol_op *op, const char *buf, uint64_t offset, uint64_t length)
@@ -309,7 +309,7 @@ static void make_whole(struct vol_op *op, int side)
         vol_op_piece_done(op, -EIO);
         return;
     }
-    if (map_get(&v->top.map, block) == DISK_ZERO) {
+    if (map_get(&v->top->map, block) == DISK_ZERO) {
         memset(op->bounce[side], 0, BLK_BLOCK);
         overlay(op, side);
         return;
@@ -326,11 +326,11 @@ void vol_write_piece(struct vol_op *op)
 
     /* Zeros for a part of a block that is zero: nothing to do. */
     if (op->r->op == BLK_ZERO && block_count(op) == 1 && !(op->r->flags & BLK_NO_HOLE) &&
-        map_get(&v->top.map, first_block(op)) == DISK_ZERO) {
+        map_get(&v->top->map, first_block(op)) == DISK_ZERO) {
         vol_op_piece_done(op, 0);
         return;
     }
-    if (map_reserve(&v->top.map, first_block(op), block_count(op), true) < 0)
+    if (map_reserve(&v->top->map, first_block(op), block_count(op), true) < 0)
         vol_op_piece_done(op, -EIO);
     else
         make_whole(op, 0);

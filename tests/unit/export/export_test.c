@@ -89,7 +89,7 @@ static int grant_epoch(struct place *p, const char *name, bool writable, uint8_t
 
     snprintf(g.name, sizeof g.name, "%s", name);
     memset(g.token, token, sizeof g.token);
-    g.layer.b[0] = layer;
+    g.layers.id[0].b[0] = layer;
     return export_grant(p->table, &g, NULL);
 }
 

@@ -18,7 +18,7 @@ static int rig_open(void *ctx, const struct export_grant *g, void (*failed)(void
                     void *arg, struct export_device *ret, struct err *e)
 {
     struct rig *r = ctx;
-    struct rig_disk *d = &r->disks[g->layer.b[0]];
+    struct rig_disk *d = &r->disks[g->layers.id[0].b[0]];
 
     (void)failed, (void)arg;
     if (r->open_error < 0)
@@ -75,7 +75,7 @@ void rig_grant(struct rig *r, unsigned n, bool writable, uint8_t token_byte)
 
     snprintf(g.name, sizeof g.name, "disk-%u", n);
     memset(g.token, token_byte, sizeof g.token);
-    g.layer.b[0] = (uint8_t)n;
+    g.layers.id[0].b[0] = (uint8_t)n;
     g.volume.size_bytes = RIG_SIZE;
     assert_int_equal(export_grant(r->exports, &g, &e), 0);
 }

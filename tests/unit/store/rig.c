@@ -116,18 +116,28 @@ static void count_failure(void *ctx, const char *name, const char *why)
     g->failures++;
 }
 
+const struct layer_chain *rig_chain(struct layer_id id)
+{
+    static struct layer_chain chain;
+
+    chain = (struct layer_chain){ .count = 1, .id = { id } };
+    return &chain;
+}
+
 struct volume *rig_volume(struct rig *g, struct layer_id top, struct layer_id below,
                           uint64_t size_bytes, uint64_t epoch)
 {
+    struct layer_chain chain = { .count = 1, .id = { below } };
     struct volume_spec spec = { .name = "vol",
                                 .top = top,
-                                .below = below,
+                                .below = &chain,
                                 .size_bytes = size_bytes,
                                 .generation = 1,
                                 .epoch = epoch };
+    struct volume_events events = { .failed = count_failure, .ctx = g };
     struct volume *v;
 
-    CHECK(volume_open(g->store, &spec, count_failure, g, &v, &e));
+    CHECK(volume_open(g->store, &spec, &events, &v, &e));
     return v;
 }
 

@@ -45,6 +45,8 @@ uint8_t image_byte(uint64_t offset);
 struct layer_id rig_image(struct rig *g, uint64_t size_bytes);
 
 struct layer_id rig_new_id(void);
+/* A chain of this one layer; good until the next call. */
+const struct layer_chain *rig_chain(struct layer_id id);
 struct volume *rig_volume(struct rig *g, struct layer_id top, struct layer_id below,
                           uint64_t size_bytes, uint64_t epoch);
 void rig_volume_close(struct volume *v); /* waits for drained() */

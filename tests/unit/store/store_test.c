@@ -236,7 +236,7 @@ static void image_is_what_was_imported_and_stays_sparse(void **state)
     uint64_t data;
     uint8_t buf[512] = { 0 };
 
-    CHECK(image_open(f->rig.store, f->image, SIZE, &d, &e));
+    CHECK(image_open(f->rig.store, rig_chain(f->image), SIZE, &d, &e));
     expect_image(d, 0, SIZE);
     expect_image(d, 3 * 512, 512 * 11);
     assert_int_equal(rig_io(d, BLK_WRITE, 0, 0, 512, buf), -EPERM);
@@ -246,8 +246,8 @@ static void image_is_what_was_imported_and_stays_sparse(void **state)
     CHECK(layer_usage(f->rig.store, f->image, &data, &e));
     assert_int_equal(data, SIZE / 4 * 3); /* every 4th block is zeros */
     struct err e = { 0 };
-    assert_int_equal(image_open(f->rig.store, f->image, SIZE * 2, &d, &e), -EIO);
-    assert_int_equal(image_open(f->rig.store, rig_new_id(), SIZE, &d, &e), -ENOENT);
+    assert_int_equal(image_open(f->rig.store, rig_chain(f->image), SIZE * 2, &d, &e), -EIO);
+    assert_int_equal(image_open(f->rig.store, rig_chain(rig_new_id()), SIZE, &d, &e), -ENOENT);
 }
 
 static void import_that_is_given_up_leaves_nothing(void **state)
@@ -283,7 +283,7 @@ static void writer_takes_any_order_and_a_short_last_block(void **state)
     CHECK(layer_seal(w, &data, &e));
     struct layer_id id = layer_writer_id(w);
     layer_writer_free(w);
-    CHECK(image_open(f->rig.store, id, size, &d, &e));
+    CHECK(image_open(f->rig.store, rig_chain(id), size, &d, &e));
     expect_fill(d, 0, 4096, 0);
     expect_fill(d, 4096, 4096, 1);
     expect_fill(d, 8192, 4096, 0);
@@ -298,13 +298,13 @@ static void layer_in_use_is_neither_removed_nor_opened_twice(void **state)
     struct fixture *f = *state;
     struct volume *v = rig_volume(&f->rig, f->top, f->image, SIZE, 1), *second;
     struct volume_spec spec = {
-        .name = "twice", .top = f->top, .below = f->image, .size_bytes = SIZE
+        .name = "twice", .top = f->top, .below = rig_chain(f->image), .size_bytes = SIZE
     };
     struct err e = { 0 };
 
     assert_int_equal(layer_remove(f->rig.store, f->image, &e), -EBUSY);
     assert_int_equal(layer_remove(f->rig.store, f->top, &e), -EBUSY);
-    assert_int_equal(volume_open(f->rig.store, &spec, NULL, NULL, &second, &e), -EBUSY);
+    assert_int_equal(volume_open(f->rig.store, &spec, NULL, &second, &e), -EBUSY);
     rig_volume_close(v);
     assert_int_equal(layer_remove(f->rig.store, f->top, &e), 0); /* never had files */
     assert_int_equal(layer_remove(f->rig.store, f->image, &e), 0);
@@ -332,7 +332,7 @@ static void damaged_map_stops_its_volume_alone(void **state)
     uint8_t buf[4096] = { 1 };
     char path[200], hex[LAYER_NAME_BYTES];
     struct volume_spec spec = {
-        .name = "bad", .top = tops[0], .below = f->image, .size_bytes = SIZE
+        .name = "bad", .top = tops[0], .below = rig_chain(f->image), .size_bytes = SIZE
     };
     struct volume *v;
     struct err e = { 0 };
@@ -349,7 +349,7 @@ static void damaged_map_stops_its_volume_alone(void **state)
     assert_int_equal(pwrite(fd, "xx", 2, 100), 2);
     close(fd);
     rig_open(&f->rig);
-    assert_int_equal(volume_open(f->rig.store, &spec, NULL, NULL, &v, &e), -EIO);
+    assert_int_equal(volume_open(f->rig.store, &spec, NULL, &v, &e), -EIO);
     assert_non_null(strstr(e.msg, "checksum"));
     v = rig_volume(&f->rig, tops[1], f->image, SIZE, 1);
     expect_bytes(volume_device(v), 0, 4096, buf);

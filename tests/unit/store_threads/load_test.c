@@ -143,15 +143,13 @@ static struct layer_id new_id(void)
 
 static struct volume *open_volume(struct fixture *f, struct layer_id top, uint64_t size)
 {
-    struct volume_spec spec = { .name = "vol",
-                                .top = top,
-                                .below = f->image,
-                                .size_bytes = size,
-                                .generation = 1,
-                                .epoch = 1 };
+    struct layer_chain chain = { .count = 1, .id = { f->image } };
+    struct volume_spec spec = {
+        .name = "vol", .top = top, .below = &chain, .size_bytes = size, .generation = 1, .epoch = 1
+    };
     struct volume *v;
 
-    CHECK(volume_open(f->store, &spec, NULL, NULL, &v, &e));
+    CHECK(volume_open(f->store, &spec, NULL, &v, &e));
     return v;
 }
 
