@@ -9,7 +9,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,7 +87,7 @@ struct export_table {
 struct order {
     struct export_table *table;
     unsigned pending;
-    sem_t done;
+    struct shard_gate done;
     int rc;
     struct err *e;
     const char *name, *why;   /* NULL name = all */
@@ -406,7 +405,7 @@ static void order_done(struct order *o)
         *bucket = o->to_insert;
         t->count++;
     }
-    sem_post(&o->done);
+    shard_gate_open(&o->done);
 }
 
 /* Ends what is called order->name, or everything; order_done() follows, perhaps at once. */
@@ -475,13 +474,11 @@ static int carry_out(struct order *o, void (*run)(void *arg))
 {
     struct export_table *t = o->table;
 
-    sem_init(&o->done, 0, 0);
+    shard_gate_init(&o->done);
     pthread_mutex_lock(&t->control);
     shard_call(t->shard, run, o);
-    while (sem_wait(&o->done) < 0 && errno == EINTR)
-        ;
+    (void)shard_gate_wait(t->shard, &o->done, 0);
     pthread_mutex_unlock(&t->control);
-    sem_destroy(&o->done);
     return o->rc;
 }
 

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "server/base/clock.h"
@@ -213,6 +214,32 @@ void shard_call(struct shard *s, void (*fn)(void *arg), void *arg)
     shard_post(s, &c.msg);
     wait_for(&c.done);
     sem_destroy(&c.done);
+}
+
+void shard_gate_init(struct shard_gate *g)
+{
+    sem_init(&g->opened, 0, 0);
+}
+
+void shard_gate_open(struct shard_gate *g)
+{
+    sem_post(&g->opened);
+}
+
+bool shard_gate_wait(struct shard *s, struct shard_gate *g, int64_t deadline_ns)
+{
+    const struct timespec until = { .tv_sec = deadline_ns / NS_PER_S,
+                                    .tv_nsec = deadline_ns % NS_PER_S };
+
+    assert(!shard_here(s));
+    if (deadline_ns == 0) {
+        wait_for(&g->opened);
+        return true;
+    }
+    while (sem_clockwait(&g->opened, CLOCK_MONOTONIC, &until) < 0)
+        if (errno != EINTR)
+            return false;
+    return true;
 }
 
 bool shard_here(const struct shard *s)

@@ -7,6 +7,7 @@
 #ifndef GRIDBOX_IO_SHARD_H
 #define GRIDBOX_IO_SHARD_H
 
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -33,6 +34,18 @@ void shard_post(struct shard *s, struct shard_msg *m);
 
 /* Any thread but the shard's own: runs fn(arg) on the shard and returns when it is over. */
 void shard_call(struct shard *s, void (*fn)(void *arg), void *arg);
+
+/* Something on the shard that another thread waits for, when shard_call() is not enough because it
+ * takes more than one step.  The waiter owns it; it may be gone as soon as it was opened. */
+struct shard_gate {
+    sem_t opened;
+};
+void shard_gate_init(struct shard_gate *g);
+/* Any thread; once. */
+void shard_gate_open(struct shard_gate *g);
+/* Any thread but the shard's own.  deadline_ns: clock_mono_ns(), 0 = none.  False: it did not open
+ * in time, and may still be opened. */
+bool shard_gate_wait(struct shard *s, struct shard_gate *g, int64_t deadline_ns);
 
 /* True on the shard's own thread; for assertions. */
 bool shard_here(const struct shard *s);

@@ -2,7 +2,9 @@
 /* fake_shard - shard and pools on the test's own thread. */
 #include "tests/unit/store/fake_shard.h"
 
+#include <errno.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "server/io/pool.h"
 #include "server/io/shard.h"
@@ -10,30 +12,35 @@
 struct pool {
     struct pool_job *jobs, **end;
     unsigned count;
-    bool held;
+    bool held, used;
 };
 
 struct shard {
     struct shard_msg *messages, **end;
+    struct shard_task *tasks, **tasks_end;
     struct shard_timer *timers;
 };
 
+enum { SLOW, READ, POOLS = 8 };
+#define WAIT_ROUNDS 1000 /* of timers that a gate waits for */
+
 static struct {
     struct shard shard;
-    struct pool read, slow;
+    struct pool pools[POOLS]; /* the others are those of pool_start() */
     uint64_t seed;
 } fake;
 
 static void pool_reset(struct pool *p)
 {
-    *p = (struct pool){ .end = &p->jobs };
+    *p = (struct pool){ .end = &p->jobs, .used = p->used };
 }
 
 void fake_reset(uint64_t seed)
 {
-    fake.shard = (struct shard){ .end = &fake.shard.messages };
-    pool_reset(&fake.read);
-    pool_reset(&fake.slow);
+    fake.shard = (struct shard){ .end = &fake.shard.messages, .tasks_end = &fake.shard.tasks };
+    for (int i = 0; i < POOLS; i++)
+        pool_reset(&fake.pools[i]);
+    fake.pools[SLOW].used = fake.pools[READ].used = true;
     fake.seed = seed;
 }
 
@@ -44,12 +51,12 @@ struct shard *fake_shard(void)
 
 struct pool *fake_read_pool(void)
 {
-    return &fake.read;
+    return &fake.pools[READ];
 }
 
 struct pool *fake_slow_pool(void)
 {
-    return &fake.slow;
+    return &fake.pools[SLOW];
 }
 
 void fake_hold(struct pool *p, bool held)
@@ -91,6 +98,10 @@ static void run_job(struct pool *p)
         p->end = at;
     p->count--;
     j->run(j);
+    if (!j->home) {
+        j->done(j);
+        return;
+    }
     j->msg.fn = deliver;
     shard_post(j->home, &j->msg);
 }
@@ -105,23 +116,36 @@ static void run_message(struct shard *s)
     m->fn(m);
 }
 
+static void run_task(struct shard *s)
+{
+    struct shard_task *t = s->tasks;
+
+    s->tasks = t->next;
+    if (!s->tasks)
+        s->tasks_end = &s->tasks;
+    t->queued = false;
+    t->fn(t);
+}
+
 bool fake_step(void)
 {
-    struct pool *pools[2] = { &fake.slow, &fake.read };
-    unsigned ready = 0;
+    struct shard *s = &fake.shard;
+    unsigned ready = (s->messages != NULL) + (s->tasks != NULL);
 
-    for (int i = 0; i < 2; i++)
-        ready += pools[i]->count && !pools[i]->held;
-    ready += fake.shard.messages != NULL;
+    for (int i = 0; i < POOLS; i++)
+        ready += fake.pools[i].count && !fake.pools[i].held;
     if (!ready)
         return false;
     uint64_t pick = draw(ready);
-    for (int i = 0; i < 2; i++)
-        if (pools[i]->count && !pools[i]->held && pick-- == 0) {
-            run_job(pools[i]);
+    for (int i = 0; i < POOLS; i++)
+        if (fake.pools[i].count && !fake.pools[i].held && pick-- == 0) {
+            run_job(&fake.pools[i]);
             return true;
         }
-    run_message(&fake.shard);
+    if (s->messages && pick-- == 0)
+        run_message(s);
+    else
+        run_task(s);
     return true;
 }
 
@@ -159,6 +183,44 @@ void shard_call(struct shard *s, void (*fn)(void *arg), void *arg)
     fn(arg);
 }
 
+void shard_defer(struct shard *s, struct shard_task *t)
+{
+    if (t->queued)
+        return;
+    t->queued = true;
+    t->next = NULL;
+    *s->tasks_end = t;
+    s->tasks_end = &t->next;
+}
+
+void shard_gate_init(struct shard_gate *g)
+{
+    sem_init(&g->opened, 0, 0);
+}
+
+void shard_gate_open(struct shard_gate *g)
+{
+    sem_post(&g->opened);
+}
+
+/* Time stands still: with nothing left to run a deadline has passed, and without one the timers are
+ * what is waited for. */
+bool shard_gate_wait(struct shard *s, struct shard_gate *g, int64_t deadline_ns)
+{
+    (void)s;
+    for (unsigned round = 0; round < WAIT_ROUNDS; round++) {
+        bool opened;
+        while (!(opened = sem_trywait(&g->opened) == 0) && fake_step())
+            ;
+        if (opened)
+            return true;
+        if (deadline_ns)
+            return false;
+        fake_fire_timers();
+    }
+    abort(); /* it waits for something that cannot come */
+}
+
 bool shard_here(const struct shard *s)
 {
     return s == &fake.shard;
@@ -188,4 +250,23 @@ void pool_submit(struct pool *p, struct pool_job *j)
     *p->end = j;
     p->end = &j->next;
     p->count++;
+}
+
+int pool_start(const char *name, unsigned threads, struct pool **ret, struct err *e)
+{
+    (void)name;
+    (void)threads;
+    for (int i = 0; i < POOLS; i++)
+        if (!fake.pools[i].used) {
+            fake.pools[i] = (struct pool){ .end = &fake.pools[i].jobs, .used = true };
+            *ret = &fake.pools[i];
+            return 0;
+        }
+    return err_set(e, -ENOMEM, "more pools than the test has room for");
+}
+
+void pool_stop(struct pool *p)
+{
+    if (p)
+        p->used = false;
 }

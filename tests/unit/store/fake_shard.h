@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fake_shard - shard and pools on the test's own thread: nothing runs until the test says so, and
  * which of several jobs runs next is drawn from a seed.  It stands in for io/shard.c and io/pool.c
- * at link time, so a test sees every interleaving of jobs and messages that threads could make. */
+ * at link time, so a test sees every interleaving of jobs and messages that threads could make.
+ * Control-thread calls work too: shard_call() runs its function at once, and shard_gate_wait() runs
+ * what is queued until the gate opens (a deadline has passed when nothing is left to run). */
 #ifndef GRIDBOX_TESTS_STORE_FAKE_SHARD_H
 #define GRIDBOX_TESTS_STORE_FAKE_SHARD_H
 
