@@ -35,3 +35,9 @@ void blk_submit(struct blkdev *d, struct blk_req *r)
     else
         d->ops->submit(d, r);
 }
+
+void blk_drop(struct blkdev *d)
+{
+    if (d->ops->drop)
+        d->ops->drop(d);
+}

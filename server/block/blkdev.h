@@ -72,6 +72,7 @@ struct blkdev;
 
 struct blk_ops {
     void (*submit)(struct blkdev *d, struct blk_req *r); /* required */
+    void (*drop)(struct blkdev *d);                      /* optional: see blk_drop() */
 };
 
 struct blkdev {
@@ -83,6 +84,10 @@ struct blkdev {
 /* Checks the range (an offence gives -EINVAL, and -EPERM for a mutator of a read-only device,
  * without troubling the device), then hands the request over. */
 void blk_submit(struct blkdev *d, struct blk_req *r);
+
+/* Whoever submitted is gone: requests that have not begun (they wait for room, or are held back)
+ * end now, with -ESHUTDOWN, before this returns.  Those that run are over when they are over. */
+void blk_drop(struct blkdev *d);
 
 static inline bool blk_op_mutates(enum blk_op op)
 {
