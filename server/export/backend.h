@@ -3,6 +3,8 @@
 #ifndef GRIDBOX_EXPORT_BACKEND_H
 #define GRIDBOX_EXPORT_BACKEND_H
 
+#include <stdint.h>
+
 #include "server/base/err.h"
 
 struct blkdev;
@@ -23,6 +25,8 @@ struct export_backend {
     /* On the shard, when no request runs.  What was written is committed, then closed(arg) is
      * called, on the shard, perhaps before this returns. */
     void (*close)(void *ctx, struct export_device *d, void (*closed)(void *arg), void *arg);
+    /* On the shard: bytes of a volume that were answered and are not durable yet.  Optional. */
+    uint64_t (*dirty_bytes)(void *ctx, const struct export_device *d);
 };
 
 /* The devices of a store.  Fills *ret, whose ctx borrows the store. */

@@ -64,6 +64,8 @@ static void on_failed(void *arg, const char *why)
         d->failure = NULL;
     }
     log_error("export %s: takes no more writes: %s", d->spec.name, why);
+    if (d->set->events->failed)
+        d->set->events->failed(d->set->events->ctx, d->spec.name, why);
 }
 
 bool devices_failed(const struct devices *set, const char *name, uint64_t epoch)
@@ -201,9 +203,9 @@ bool device_put(struct devices *set, struct device_user *u)
 }
 
 int devices_init(struct devices *set, struct shard *shard, const struct export_backend *backend,
-                 struct err *e)
+                 const struct export_events *events, struct err *e)
 {
-    *set = (struct devices){ .shard = shard, .backend = backend };
+    *set = (struct devices){ .shard = shard, .backend = backend, .events = events };
     return pool_start("export", 1, &set->opener, e);
 }
 

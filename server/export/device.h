@@ -22,6 +22,7 @@ struct device {
     struct device *next; /* in the set */
     enum { DEVICE_OPENING, DEVICE_OPEN, DEVICE_NOT_OPENED, DEVICE_CLOSING, DEVICE_CLOSED } state;
     bool failed;                 /* takes no more writes */
+    bool parked;                 /* its writes wait for room */
     struct failure *failure;     /* of a volume: for the set, should it fail */
     struct export_device opened; /* from DEVICE_OPEN on */
 
@@ -54,12 +55,13 @@ struct devices {
     const struct export_backend *backend;
     struct pool *opener;
     struct device *all;
-    struct failure *failures; /* they outlive their devices */
+    struct failure *failures;           /* they outlive their devices */
+    const struct export_events *events; /* the table's; the shard's */
 };
 
 /* backend must outlive the set. */
 int devices_init(struct devices *set, struct shard *shard, const struct export_backend *backend,
-                 struct err *e);
+                 const struct export_events *events, struct err *e);
 /* Any thread but the shard's; no user may be left. */
 void devices_done(struct devices *set);
 

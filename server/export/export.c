@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* export - the table of grants, and the steps by which one is opened, handed over and ended.
+/* export - the life of a grant: the steps by which it is opened, handed over and ended.
  *
  * Every change of a grant marks it for one step at the end of the batch (grant_step), which looks
  * at what is wanted and does what is possible: so nothing here is re-entered.
@@ -8,103 +8,30 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/base/auto.h"
 #include "server/base/clock.h"
 #include "server/base/log.h"
 #include "server/base/name.h"
 #include "server/block/blkdev.h"
-#include "server/export/backend.h"
-#include "server/export/device.h"
-#include "server/io/pool.h"
-#include "server/io/shard.h"
+#include "server/export/table.h"
 
-#define BUCKETS    1024u
 #define OVER_MAX   4096u /* ended attachments that are remembered, so that a late GO is told why */
-#define WHY_SIZE   201
 #define TOKEN_TEXT (2 * EXPORT_TOKEN_BYTES)
 
 #define OWNER(type, member, p) ((type *)(void *)((char *)(p)-offsetof(type, member)))
 
-/* A peer that waits for ready(). */
-struct waiter {
-    struct export_peer *peer;
-    export_ready_fn ready;
-    struct waiter *next;
-};
-
-struct export_session {
-    struct grant *grant;
-    struct export_peer *peer;
-    bool cut; /* the peer has been told to end */
-    struct export_session *next;
-};
-
-/* Owned by the shard's thread.  Lives from export_grant() until it has ended. */
-struct grant {
-    struct export_table *table;
-    struct export_grant g;
-    struct grant *next; /* in its bucket */
-    struct shard_task step;
-
-    struct device_user user; /* its hold on the device */
-    struct export_session *sessions;
-    struct waiter *waiters;
-    uint64_t read_bytes, written_bytes;
-    int64_t connected_since_ns;
-
-    bool ending;
-    int end_error; /* -ESTALE, or -ESHUTDOWN when it is the server that ends */
-    char why[WHY_SIZE];
-    struct order *order; /* waits for the end */
-};
-
-/* An attachment that is over. */
-struct over {
-    char name[sizeof((struct export_grant *)NULL)->name];
-    uint8_t token[EXPORT_TOKEN_BYTES];
-    char why[WHY_SIZE];
-    struct over *next;
-};
-
-struct export_table {
-    struct shard *shard;
-    struct export_backend backend;
-    struct devices devices;
-    pthread_mutex_t control; /* one order at a time */
-
-    struct grant *buckets[BUCKETS];
-    unsigned count;
-    struct over *over, **over_end; /* oldest first */
-    unsigned over_count;
-};
-
-/* What the control thread wants; it waits until `pending` grants have ended. */
-struct order {
-    struct export_table *table;
-    unsigned pending;
-    struct shard_gate done;
-    int rc;
-    struct err *e;
-    const char *name, *why;   /* NULL name = all */
-    int end_error;            /* what GO is told from now on */
-    struct grant *to_insert;  /* when the others have ended */
-    struct export_info *info; /* query */
-};
-
 /* ---- looking up ------------------------------------------------------------------------------ */
 
-static struct grant **bucket_of(struct export_table *t, const char *name)
+struct grant **exp_bucket(struct export_table *t, const char *name)
 {
     uint32_t hash = 2166136261u;
 
     for (; *name; name++)
         hash = (hash ^ (uint8_t)*name) * 16777619u;
-    return &t->buckets[hash % BUCKETS];
+    return &t->buckets[hash % EXP_BUCKETS];
 }
 
 /* Splits "NAME.TOKEN".  False: it cannot be one of ours. */
@@ -121,10 +48,10 @@ static bool split(const char *export_name, char name[static EXPORT_NAME_SIZE],
     return true;
 }
 
-static struct grant *find(struct export_table *t, const char *name,
-                          const uint8_t token[static EXPORT_TOKEN_BYTES])
+struct grant *exp_find(struct export_table *t, const char *name,
+                       const uint8_t token[static EXPORT_TOKEN_BYTES])
 {
-    for (struct grant *g = *bucket_of(t, name); g; g = g->next)
+    for (struct grant *g = *exp_bucket(t, name); g; g = g->next)
         if (strcmp(g->g.name, name) == 0 && secret_equal(g->g.token, token, EXPORT_TOKEN_BYTES))
             return g;
     return NULL;
@@ -141,7 +68,7 @@ static struct grant *look_up(struct export_table *t, const char *export_name, in
     *ret_why = "no such export";
     if (!split(export_name, name, token))
         return NULL;
-    struct grant *g = find(t, name, token);
+    struct grant *g = exp_find(t, name, token);
     if (g && !g->ending)
         return g;
     if (g) {
@@ -159,7 +86,7 @@ static struct grant *look_up(struct export_table *t, const char *export_name, in
 
 /* ---- the life of a grant --------------------------------------------------------------------- */
 
-static void mark(struct grant *g)
+void exp_mark(struct grant *g)
 {
     shard_defer(g->table->shard, &g->step);
 }
@@ -184,15 +111,13 @@ static void remember(struct export_table *t, const struct grant *g)
     free(oldest);
 }
 
-static void order_done(struct order *o);
-
 /* The last step: nothing refers to it any more. */
 static void forget(struct grant *g)
 {
     struct export_table *t = g->table;
     struct order *order = g->order;
 
-    for (struct grant **at = bucket_of(t, g->g.name); *at; at = &(*at)->next)
+    for (struct grant **at = exp_bucket(t, g->g.name); *at; at = &(*at)->next)
         if (*at == g) {
             *at = g->next;
             break;
@@ -201,7 +126,7 @@ static void forget(struct grant *g)
     remember(t, g);
     free(g);
     if (--order->pending == 0)
-        order_done(order);
+        exp_order_done(order);
 }
 
 static void refuse_waiters(struct grant *g, int error, const char *why)
@@ -228,6 +153,14 @@ static void cut_sessions(struct grant *g)
     }
 }
 
+static void tell_replaced(const struct grant *g, bool fenced, const char *why)
+{
+    const struct export_events *events = &g->table->events;
+
+    if (events->replaced)
+        events->replaced(events->ctx, g->g.name, fenced, why);
+}
+
 static void admit(struct grant *g, struct waiter *w)
 {
     struct export_session *s = calloc(1, sizeof *s);
@@ -248,6 +181,8 @@ static void step_open(struct grant *g)
     if (!g->waiters)
         return;
     if (g->g.writable && g->sessions) {
+        if (!g->sessions->cut)
+            tell_replaced(g, false, "a newer connection of the same attachment has come");
         cut_sessions(g); /* export_closed() brings us back */
         return;
     }
@@ -271,6 +206,8 @@ static void step_open(struct grant *g)
 static void step_end(struct grant *g)
 {
     refuse_waiters(g, g->end_error, g->why);
+    if (g->g.writable && g->sessions && !g->sessions->cut)
+        tell_replaced(g, true, g->why);
     cut_sessions(g);
     if (g->sessions || g->step.queued || !device_put(&g->table->devices, &g->user))
         return; /* export_closed() or on_device_change() brings us back */
@@ -289,7 +226,21 @@ static void grant_step(struct shard_task *t)
 
 static void on_device_change(struct device_user *u)
 {
-    mark(OWNER(struct grant, user, u));
+    exp_mark(OWNER(struct grant, user, u));
+}
+
+struct grant *exp_grant_new(struct export_table *t, const struct export_grant *spec)
+{
+    struct grant *g = calloc(1, sizeof *g);
+
+    if (!g)
+        return NULL;
+    g->table = t;
+    g->g = *spec;
+    g->step.fn = grant_step;
+    g->user.changed = on_device_change;
+    TAILQ_INIT(&g->stats.running);
+    return g;
 }
 
 /* ---- for services ---------------------------------------------------------------------------- */
@@ -299,7 +250,7 @@ struct refusal {
     struct export_peer *peer;
     export_ready_fn ready;
     int error;
-    char why[WHY_SIZE];
+    char why[EXP_WHY_SIZE];
 };
 
 static void on_refusal(struct shard_task *t)
@@ -354,7 +305,7 @@ void export_open(struct export_table *t, const char *export_name, struct export_
     }
     *w = (struct waiter){ .peer = p, .ready = ready, .next = g->waiters };
     g->waiters = w;
-    mark(g);
+    exp_mark(g);
 }
 
 int export_peek(struct export_table *t, const char *export_name, uint64_t *ret_size_bytes,
@@ -383,186 +334,11 @@ void export_closed(struct export_session *session)
             break;
         }
     free(session);
-    mark(g);
+    exp_mark(g);
 }
 
 void export_count(struct export_session *session, uint64_t read_bytes, uint64_t written_bytes)
 {
-    session->grant->read_bytes += read_bytes;
-    session->grant->written_bytes += written_bytes;
-}
-
-/* ---- orders of the control thread ------------------------------------------------------------ */
-
-static void order_done(struct order *o)
-{
-    struct export_table *t = o->table;
-
-    if (o->to_insert) {
-        struct grant **bucket = bucket_of(t, o->to_insert->g.name);
-        devices_renew(&t->devices, o->to_insert->g.name, o->to_insert->g.epoch);
-        o->to_insert->next = *bucket;
-        *bucket = o->to_insert;
-        t->count++;
-    }
-    shard_gate_open(&o->done);
-}
-
-/* Ends what is called order->name, or everything; order_done() follows, perhaps at once. */
-static void end_grants(struct order *o)
-{
-    struct export_table *t = o->table;
-
-    o->pending = 1; /* our own, so that it does not end before all are marked */
-    for (unsigned i = 0; i < BUCKETS; i++)
-        for (struct grant *g = t->buckets[i]; g; g = g->next) {
-            if (g->ending || (o->name && strcmp(g->g.name, o->name) != 0))
-                continue;
-            g->ending = true;
-            g->order = o;
-            g->end_error = o->end_error;
-            snprintf(g->why, sizeof g->why, "%s", o->why);
-            o->pending++;
-            mark(g);
-        }
-    if (--o->pending == 0)
-        order_done(o);
-}
-
-static void run_end(void *arg)
-{
-    end_grants(arg);
-}
-
-static void run_grant(void *arg)
-{
-    struct order *o = arg;
-    const struct export_grant *g = &o->to_insert->g;
-
-    if (find(o->table, g->name, g->token)) {
-        o->to_insert = NULL;
-        o->rc = err_set(o->e, -EEXIST, "export '%s': this token is in use", g->name);
-        order_done(o);
-    } else if (g->writable) {
-        end_grants(o);
-    } else {
-        order_done(o);
-    }
-}
-
-static void run_query(void *arg)
-{
-    struct order *o = arg;
-
-    o->info->failed = devices_failed(&o->table->devices, o->name, 0);
-    for (struct grant *g = *bucket_of(o->table, o->name); g; g = g->next) {
-        if (strcmp(g->g.name, o->name) != 0 || g->ending)
-            continue;
-        o->info->granted = true;
-        o->info->connected |= g->sessions != NULL;
-        o->info->failed |= g->user.device && g->user.device->failed;
-        o->info->read_bytes += g->read_bytes;
-        o->info->written_bytes += g->written_bytes;
-        if (g->sessions)
-            o->info->connected_since_ns = g->connected_since_ns;
-    }
-    order_done(o);
-}
-
-/* Runs one order on the shard and waits until it is carried out. */
-static int carry_out(struct order *o, void (*run)(void *arg))
-{
-    struct export_table *t = o->table;
-
-    shard_gate_init(&o->done);
-    pthread_mutex_lock(&t->control);
-    shard_call(t->shard, run, o);
-    (void)shard_gate_wait(t->shard, &o->done, 0);
-    pthread_mutex_unlock(&t->control);
-    return o->rc;
-}
-
-int export_grant(struct export_table *t, const struct export_grant *g, struct err *e)
-{
-    struct grant *new = calloc(1, sizeof *new);
-    struct order o = { .table = t,
-                       .e = e,
-                       .to_insert = new,
-                       .name = g->name,
-                       .end_error = -ESTALE,
-                       .why = "a newer attachment has replaced this one" };
-
-    if (!new)
-        return err_set(e, -ENOMEM, "export '%s': no memory", g->name);
-    new->table = t;
-    new->g = *g;
-    new->step.fn = grant_step;
-    new->user.changed = on_device_change;
-    int rc = carry_out(&o, run_grant);
-    if (rc < 0)
-        free(new);
-    return rc;
-}
-
-void export_revoke(struct export_table *t, const char *name, const char *why)
-{
-    struct order o = { .table = t, .name = name, .why = why, .end_error = -ESTALE };
-
-    carry_out(&o, run_end);
-}
-
-void export_query(struct export_table *t, const char *name, struct export_info *ret)
-{
-    struct order o = { .table = t, .name = name, .info = ret };
-
-    *ret = (struct export_info){ 0 };
-    carry_out(&o, run_query);
-}
-
-/* ---- the table ------------------------------------------------------------------------------- */
-
-int export_table_new_over(struct shard *shard, const struct export_backend *backend,
-                          struct export_table **ret, struct err *e)
-{
-    struct export_table *t = calloc(1, sizeof *t);
-
-    if (!t)
-        return err_set(e, -ENOMEM, "export table: no memory");
-    t->shard = shard;
-    t->backend = *backend;
-    t->over_end = &t->over;
-    int rc = devices_init(&t->devices, shard, &t->backend, e);
-    if (rc < 0) {
-        free(t);
-        return rc;
-    }
-    pthread_mutex_init(&t->control, NULL);
-    *ret = t;
-    return 0;
-}
-
-int export_table_new(struct shard *shard, struct store *store, struct export_table **ret,
-                     struct err *e)
-{
-    struct export_backend backend;
-
-    export_backend_store(store, &backend);
-    return export_table_new_over(shard, &backend, ret, e);
-}
-
-void export_table_free(struct export_table *t)
-{
-    if (!t)
-        return;
-    struct order o = { .table = t, .why = "the server is stopping", .end_error = -ESHUTDOWN };
-    carry_out(&o, run_end);
-    assert(t->count == 0);
-    devices_done(&t->devices);
-    while (t->over) {
-        struct over *next = t->over->next;
-        free(t->over);
-        t->over = next;
-    }
-    pthread_mutex_destroy(&t->control);
-    free(t);
+    session->grant->stats.op[EXPORT_READ].bytes += read_bytes;
+    session->grant->stats.op[EXPORT_WRITE].bytes += written_bytes;
 }

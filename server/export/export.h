@@ -66,13 +66,22 @@ void export_respec(struct export_table *t, const char *name, struct layer_id top
 /* control: volume_set_quota of the volume's device and grant.  No grant is fine. */
 void export_set_quota(struct export_table *t, const char *name, uint64_t quota_bytes);
 
-/* Called on the shard when a volume fails, parks or goes on; may post to the control thread. */
+/* Called on the shard; may post to the control thread.  Each may be NULL. */
 struct export_events {
+    /* The volume has failed, parks, or goes on. */
     void (*failed)(void *ctx, const char *name, const char *why);
     void (*parked)(void *ctx, const char *name, bool parked, const char *why);
+    /* A request is older than EXPORT_STALL_NS (and its volume is not parked); or that is over, and
+     * the longest of them took stalled_ns. */
+    void (*stalled)(void *ctx, const char *name, bool stalled, int64_t stalled_ns);
+    /* A connection has ended one before it of the same attachment; or (fenced) the attachment that
+     * had one is over. */
+    void (*replaced)(void *ctx, const char *name, bool fenced, const char *why);
     void *ctx;
 };
-/* control: before the first grant. */
+#define EXPORT_STALL_NS 5000000000ll
+
+/* control: before the first grant; NULL: none are told any more. */
 void export_set_events(struct export_table *t, const struct export_events *events);
 
 struct export_info {

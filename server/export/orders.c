@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* orders - what the control thread wants of the exports: that a grant begins or ends, how it is.
+ * Each call is an order that the shard carries out while the caller waits. */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/export/export.h"
+#include "server/export/table.h"
+
+void exp_order_done(struct order *o)
+{
+    struct export_table *t = o->table;
+
+    if (o->to_insert) {
+        struct grant **bucket = exp_bucket(t, o->to_insert->g.name);
+        devices_renew(&t->devices, o->to_insert->g.name, o->to_insert->g.epoch);
+        o->to_insert->next = *bucket;
+        *bucket = o->to_insert;
+        t->count++;
+    }
+    shard_gate_open(&o->done);
+}
+
+/* Ends what is called order->name, or everything; exp_order_done() follows, perhaps at once. */
+static void end_grants(struct order *o)
+{
+    struct export_table *t = o->table;
+
+    o->pending = 1; /* our own, so that it does not end before all are marked */
+    for (unsigned i = 0; i < EXP_BUCKETS; i++)
+        for (struct grant *g = t->buckets[i]; g; g = g->next) {
+            if (g->ending || (o->name && strcmp(g->g.name, o->name) != 0))
+                continue;
+            g->ending = true;
+            g->order = o;
+            g->end_error = o->end_error;
+            snprintf(g->why, sizeof g->why, "%s", o->why);
+            o->pending++;
+            exp_mark(g);
+        }
+    if (--o->pending == 0)
+        exp_order_done(o);
+}
+
+static void run_end(void *arg)
+{
+    end_grants(arg);
+}
+
+static void run_grant(void *arg)
+{
+    struct order *o = arg;
+    const struct export_grant *g = &o->to_insert->g;
+
+    if (exp_find(o->table, g->name, g->token)) {
+        o->to_insert = NULL;
+        o->rc = err_set(o->e, -EEXIST, "export '%s': this token is in use", g->name);
+        exp_order_done(o);
+    } else if (g->writable) {
+        end_grants(o);
+    } else {
+        exp_order_done(o);
+    }
+}
+
+static void run_query(void *arg)
+{
+    struct order *o = arg;
+
+    o->info->failed = devices_failed(&o->table->devices, o->name, 0);
+    for (struct grant *g = *exp_bucket(o->table, o->name); g; g = g->next) {
+        if (strcmp(g->g.name, o->name) != 0 || g->ending)
+            continue;
+        o->info->granted = true;
+        o->info->connected |= g->sessions != NULL;
+        o->info->failed |= g->user.device && g->user.device->failed;
+        o->info->parked |= g->user.device && g->user.device->parked;
+        o->info->read_bytes += g->stats.op[EXPORT_READ].bytes;
+        o->info->written_bytes += g->stats.op[EXPORT_WRITE].bytes;
+        if (g->sessions)
+            o->info->connected_since_ns = g->connected_since_ns;
+    }
+    exp_order_done(o);
+}
+
+int exp_carry_out(struct order *o, void (*run)(void *arg))
+{
+    struct export_table *t = o->table;
+
+    shard_gate_init(&o->done);
+    pthread_mutex_lock(&t->control);
+    shard_call(t->shard, run, o);
+    (void)shard_gate_wait(t->shard, &o->done, 0);
+    pthread_mutex_unlock(&t->control);
+    return o->rc;
+}
+
+int export_grant(struct export_table *t, const struct export_grant *g, struct err *e)
+{
+    struct grant *new = exp_grant_new(t, g);
+    struct order o = { .table = t,
+                       .e = e,
+                       .to_insert = new,
+                       .name = g->name,
+                       .end_error = -ESTALE,
+                       .why = "a newer attachment has replaced this one" };
+
+    if (!new)
+        return err_set(e, -ENOMEM, "export '%s': no memory", g->name);
+    int rc = exp_carry_out(&o, run_grant);
+    if (rc < 0)
+        free(new);
+    return rc;
+}
+
+void export_revoke(struct export_table *t, const char *name, const char *why)
+{
+    struct order o = { .table = t, .name = name, .why = why, .end_error = -ESTALE };
+
+    exp_carry_out(&o, run_end);
+}
+
+void export_query(struct export_table *t, const char *name, struct export_info *ret)
+{
+    struct order o = { .table = t, .name = name, .info = ret };
+
+    *ret = (struct export_info){ 0 };
+    exp_carry_out(&o, run_query);
+}
+
+/* ---- the table ------------------------------------------------------------------------------- */
+
+int export_table_new_over(struct shard *shard, const struct export_backend *backend,
+                          struct export_table **ret, struct err *e)
+{
+    struct export_table *t = calloc(1, sizeof *t);
+
+    if (!t)
+        return err_set(e, -ENOMEM, "export table: no memory");
+    t->shard = shard;
+    t->backend = *backend;
+    t->over_end = &t->over;
+    int rc = devices_init(&t->devices, shard, &t->backend, &t->events, e);
+    if (rc < 0) {
+        free(t);
+        return rc;
+    }
+    pthread_mutex_init(&t->control, NULL);
+    *ret = t;
+    return 0;
+}
+
+int export_table_new(struct shard *shard, struct store *store, struct export_table **ret,
+                     struct err *e)
+{
+    struct export_backend backend;
+
+    export_backend_store(store, &backend);
+    return export_table_new_over(shard, &backend, ret, e);
+}
+
+void export_table_free(struct export_table *t)
+{
+    if (!t)
+        return;
+    struct order o = { .table = t, .why = "the server is stopping", .end_error = -ESHUTDOWN };
+    export_set_events(t, NULL); /* and no timer any more */
+    exp_carry_out(&o, run_end);
+    assert(t->count == 0);
+    devices_done(&t->devices);
+    while (t->over) {
+        struct over *next = t->over->next;
+        free(t->over);
+        t->over = next;
+    }
+    pthread_mutex_destroy(&t->control);
+    free(t);
+}
