@@ -78,7 +78,17 @@ static void close_device(void *ctx, struct export_device *d, void (*closed)(void
     }
 }
 
+static uint64_t dirty_bytes(void *ctx, const struct export_device *d)
+{
+    const struct opened *o = d->handle;
+
+    (void)ctx;
+    return o->volume ? volume_dirty_bytes(o->volume) : 0;
+}
+
 void export_backend_store(struct store *store, struct export_backend *ret)
 {
-    *ret = (struct export_backend){ .ctx = store, .open = open_device, .close = close_device };
+    *ret = (struct export_backend){
+        .ctx = store, .open = open_device, .close = close_device, .dirty_bytes = dirty_bytes
+    };
 }

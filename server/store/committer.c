@@ -48,6 +48,8 @@ static void appended(struct pool_job *j)
         return;
     }
     jnl_placed(&c->store->journal, &c->place, c->batch, c->length);
+    histogram_add(&c->store->stats.append, c->append_ns);
+    c->store->stats.journal_bytes += c->length;
     c->running = NULL;
     c->running_end = &c->running;
     while (entry) {
@@ -63,7 +65,9 @@ static void run_append(struct pool_job *j)
 {
     struct committer *c = (struct committer *)((char *)j - offsetof(struct committer, append));
 
+    int64_t began_ns = clock_mono_ns();
     c->append_error = jnl_append(&c->store->journal, &c->place, c->batch, c->length);
+    c->append_ns = clock_mono_ns() - began_ns;
 }
 
 /* ---- checkpoint of a full half ----------------------------------------------------------------*/
@@ -113,6 +117,7 @@ static void checkpointed(struct pool_job *j)
     int rc = c->checkpoint.err.code;
 
     if (rc == 0) {
+        c->store->stats.checkpoints++;
         jnl_checkpointed(&c->store->journal, c->checkpoint.half);
         pump(c);
     } else if (c->store->closing) {

@@ -36,6 +36,7 @@ struct committer {
     bool busy;                                   /* an append is under way */
     int error;                                   /* the store has failed */
     int append_error;                            /* the job's */
+    int64_t append_ns;                           /* how long it took */
     struct journal_place place;
     struct pool_job append;
     struct {

@@ -155,6 +155,9 @@ void volume_close(struct volume *v, void (*drained)(void *ctx), void *ctx);
  * requests are awaited, what they wrote is not committed. */
 void volume_discard(struct volume *v, void (*drained)(void *ctx), void *ctx);
 
+/* On the shard: bytes that were written and answered and are not durable yet, about. */
+uint64_t volume_dirty_bytes(const struct volume *v);
+
 /* On the shard: data that the top may hold, from now on; parked writes that fit go on. */
 void volume_set_quota(struct volume *v, uint64_t quota_bytes);
 

@@ -18,6 +18,7 @@
 #include "server/store/journal.h"
 #include "server/store/layer.h"
 #include "server/store/op_cache.h"
+#include "server/store/stats.h"
 #include "server/store/store.h"
 
 struct volume;
@@ -47,6 +48,7 @@ struct store {
     bool no_probe;           /* the file system cannot read without waiting */
     int64_t slow_until_ns;   /* a write took long: writes go to the pool until then */
     uint64_t unsynced_bytes; /* written since the syncs of their volumes */
+    struct store_stats stats;
 };
 
 /* Opens a sealed layer, or counts one more user of it.  Blocks; any thread but a shard. */

@@ -249,6 +249,11 @@ void vol_idle(struct volume *v)
     drained(ctx);
 }
 
+uint64_t volume_dirty_bytes(const struct volume *v)
+{
+    return v->unsynced_bytes + v->commit.syncing_bytes;
+}
+
 void volume_close(struct volume *v, void (*drained)(void *ctx), void *ctx)
 {
     assert(!v->closing);

@@ -95,7 +95,8 @@ struct volume {
         struct vol_list joined, next;
         struct buf records;
         struct pool_job sync;
-        int error; /* of the sync */
+        int error;       /* of the sync */
+        int64_t sync_ns; /* how long it took */
         uint64_t syncing_bytes;
         struct commit_entry entry;
     } commit;

@@ -148,19 +148,22 @@ static struct volume *syncing(struct pool_job *j)
     return (struct volume *)((char *)j - offsetof(struct volume, commit.sync));
 }
 
-/* Step 2, on the slow pool: uses top.data_fd and commit.error. */
+/* Step 2, on the slow pool: uses top.data_fd, commit.error and commit.sync_ns. */
 static void run_sync(struct pool_job *j)
 {
     struct volume *v = syncing(j);
     const struct file_ops *ops = v->store->ops;
 
+    int64_t began_ns = clock_mono_ns();
     v->commit.error = ops->sync_data(ops->ctx, v->top->data_fd);
+    v->commit.sync_ns = clock_mono_ns() - began_ns;
 }
 
 static void synced(struct pool_job *j)
 {
     struct volume *v = syncing(j);
 
+    histogram_add(&v->store->stats.sync, v->commit.sync_ns);
     v->store->unsynced_bytes -= v->commit.syncing_bytes;
     v->commit.syncing_bytes = 0;
     if (v->commit.error < 0) { /* never retried: the kernel has dropped what it could not write */
