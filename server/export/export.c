@@ -336,9 +336,3 @@ void export_closed(struct export_session *session)
     free(session);
     exp_mark(g);
 }
-
-void export_count(struct export_session *session, uint64_t read_bytes, uint64_t written_bytes)
-{
-    session->grant->stats.op[EXPORT_READ].bytes += read_bytes;
-    session->grant->stats.op[EXPORT_WRITE].bytes += written_bytes;
-}

@@ -81,7 +81,8 @@ struct export_events {
 };
 #define EXPORT_STALL_NS 5000000000ll
 
-/* control: before the first grant; NULL: none are told any more. */
+/* control: from now on; volumes that have failed before are told of at once.  NULL: none is told
+ * any more. */
 void export_set_events(struct export_table *t, const struct export_events *events);
 
 struct export_info {
@@ -123,8 +124,5 @@ int export_peek(struct export_table *t, const char *export_name, uint64_t *ret_s
 
 /* The peer's last request is done and it sends no more. */
 void export_closed(struct export_session *session);
-
-/* Counts traffic of a session, for export_query. */
-void export_count(struct export_session *session, uint64_t read_bytes, uint64_t written_bytes);
 
 #endif

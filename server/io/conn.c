@@ -224,6 +224,7 @@ static void on_output_task(struct shard_task *t)
         m.msg_iovlen = gather(c, parts);
         ssize_t n = sendmsg(c->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n >= 0) {
+            shard_tick(c->shard); /* this is where the time of a cached request goes */
             sent_bytes(c, (size_t)n);
         } else if (errno == EAGAIN) {
             wait_to_send(c);

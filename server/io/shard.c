@@ -29,6 +29,7 @@ struct shard {
     struct io_uring ring;
     pthread_t thread;
     bool stopping;
+    int64_t now_ns; /* shard_now() */
 
     _Atomic(struct shard_msg *) inbox; /* newest first */
     atomic_bool asleep;                /* about to wait: a poster must ring the bell */
@@ -300,10 +301,7 @@ void shard_timer_set(struct shard *s, struct shard_timer *t, int64_t due_ns)
 
 static void run_timers(struct shard *s)
 {
-    if (!s->timers)
-        return;
-    int64_t now = clock_mono_ns();
-    while (s->timers && s->timers->due_ns <= now) {
+    while (s->timers && s->timers->due_ns <= s->now_ns) {
         struct shard_timer *t = s->timers;
         s->timers = t->next;
         t->due_ns = 0;
@@ -352,7 +350,7 @@ static void submit_and_wait(struct shard *s)
         return;
     }
     if (s->timers) {
-        int64_t left = s->timers->due_ns - clock_mono_ns();
+        int64_t left = s->timers->due_ns - s->now_ns;
         if (left < 0)
             left = 0;
         wait = (struct __kernel_timespec){ .tv_sec = left / NS_PER_S, .tv_nsec = left % NS_PER_S };
@@ -361,9 +359,20 @@ static void submit_and_wait(struct shard *s)
     atomic_store(&s->asleep, false);
 }
 
+int64_t shard_now(const struct shard *s)
+{
+    return s->now_ns;
+}
+
+int64_t shard_tick(struct shard *s)
+{
+    return s->now_ns = clock_mono_ns();
+}
+
 static void loop(struct shard *s)
 {
     while (!s->stopping) {
+        shard_tick(s);
         run_completions(s);
         run_messages(s);
         run_timers(s);

@@ -60,6 +60,12 @@ struct shard_task {
 };
 void shard_defer(struct shard *s, struct shard_task *t);
 
+/* On the shard: clock_mono_ns() as it was last read, at the beginning of this batch or by
+ * shard_tick(): good enough for whatever one batch does, and free. */
+int64_t shard_now(const struct shard *s);
+/* Reads the clock: where a system call was made that may have taken its time. */
+int64_t shard_tick(struct shard *s);
+
 /* A timer of the shard's thread; the owner embeds it.  One shot; set again from fn to repeat.
  * They lie in a sorted list: meant for a few long ones, not for one per request. */
 struct shard_timer {

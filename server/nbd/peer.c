@@ -25,7 +25,7 @@
 /* Gives back what nothing refers to any more; perhaps the peer itself. */
 static void let_go(struct peer *p)
 {
-    if (p->running > 0)
+    if (transfer_busy(p))
         return;
     if (p->export) {
         struct export_session *e = p->export;
@@ -57,7 +57,11 @@ void peer_end(struct peer *p, const char *why)
     if (p->phase != PEER_LEAVING)
         log_end(p, why);
     service_set_deadline(p, 0);
+    bool serving = p->phase == PEER_SERVING;
     p->phase = PEER_ENDED;
+    if (serving && !p->device->read_only) /* what has not begun must not run any more; an image is
+                                           * shared, and nothing waits there */
+        blk_drop(p->device);
     transfer_stop_starving(p);
     conn_close(&p->conn);
     let_go(p);
@@ -168,6 +172,7 @@ static void on_ready(struct export_peer *ep, struct export_session *session, str
         log_info("nbd %s: opened by %s", p->name, p->address);
         p->phase = PEER_SERVING;
         p->export = session;
+        p->stats = export_session_stats(session);
         p->device = device;
         nbds_found(p->session, device->size_bytes, !device->read_only);
     }

@@ -10,6 +10,7 @@
 #include <sys/queue.h>
 
 #include "server/export/export.h"
+#include "server/export/stats.h"
 #include "server/io/bufpool.h"
 #include "server/io/conn.h"
 #include "server/nbd/service.h"
@@ -47,6 +48,7 @@ struct peer {
     struct export_peer as_peer;
     bool opening; /* ready() has not come yet */
     struct export_session *export;
+    struct export_stats *stats; /* of the export; while `export` is set */
     struct blkdev *device;
 
     struct conn_out hello; /* the answer to an option */
@@ -105,6 +107,8 @@ void peer_end(struct peer *p, const char *why);
 
 /* ---- transfer.c: requests and answers ------------------------------------------------------- */
 
+/* Some of its requests run, or their answers have not left. */
+bool transfer_busy(const struct peer *p);
 /* The session wants a buffer or has a whole request.  False: not now; the peer is resumed later. */
 bool transfer_want_buffer(struct peer *p);
 bool transfer_want_backend(struct peer *p);

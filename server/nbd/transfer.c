@@ -24,6 +24,7 @@ struct slot {
     struct peer *peer;
     struct slot *next; /* in the pool */
     struct nbds_request request;
+    struct export_ticket ticket; /* if request.run */
     struct blk_req req;
     struct conn_out out;
     void *buf;
@@ -192,12 +193,19 @@ static struct slot *admit(struct peer *p, const struct nbds_request *r)
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
+static void end_ticket(struct slot *s, int error)
+{
+    export_end(s->peer->stats, &s->ticket, s->request.length, error,
+               shard_now(s->peer->service->shard));
+}
+
 static void on_sent(struct conn_out *o, bool sent)
 {
     struct slot *s = OWNER(struct slot, out, o);
     struct peer *p = s->peer;
 
-    (void)sent;
+    if (s->request.run)
+        end_ticket(s, sent ? s->req.error : -ESHUTDOWN);
     release(s);
     peer_settle(p);
 }
@@ -230,13 +238,11 @@ static void on_done(struct blk_req *req)
 
     p->running--;
     if (p->phase == PEER_ENDED) {
+        end_ticket(s, -ESHUTDOWN);
         release(s);
         peer_settle(p);
         return;
     }
-    if (req->error == 0)
-        export_count(p->export, req->op == BLK_READ ? req->length : 0,
-                     req->op == BLK_WRITE ? req->length : 0);
     reply(s, nbd_error(req->error), NULL);
 }
 
@@ -259,8 +265,14 @@ static void run(struct slot *s)
     } else {
         s->req.buf = s->buf;
     }
+    export_begin(p->stats, &s->ticket, r->op, shard_now(p->service->shard));
     p->running++;
     blk_submit(p->device, &s->req); /* on_done() may run before this returns */
+}
+
+bool transfer_busy(const struct peer *p)
+{
+    return p->slots > (p->collecting ? 1u : 0u);
 }
 
 bool transfer_want_buffer(struct peer *p)

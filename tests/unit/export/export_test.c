@@ -16,6 +16,7 @@
 #include "server/block/blk_mem.h"
 #include "server/export/backend.h"
 #include "server/export/export.h"
+#include "server/export/stats.h"
 #include "server/io/shard.h"
 
 #define SIZE 65536
@@ -429,9 +430,13 @@ static void a_device_that_cannot_be_opened_is_tried_again_next_time(void **state
 static void run_count(void *arg)
 {
     struct visitor *v = arg;
+    struct export_stats *s = export_session_stats(v->session);
+    struct export_ticket read, write;
 
-    export_count(v->session, 4096, 512);
-    export_count(v->session, 4096, 0);
+    export_begin(s, &read, BLK_READ, 1000);
+    export_begin(s, &write, BLK_WRITE, 1000);
+    export_end(s, &write, 512, 0, 2000);
+    export_end(s, &read, 8192, 0, 3000);
     v->place->failed(v->place->failed_arg, "fdatasync: Input/output error");
 }
 

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "server/base/clock.h"
 #include "server/io/pool.h"
 #include "server/io/shard.h"
 
@@ -191,6 +192,17 @@ void shard_defer(struct shard *s, struct shard_task *t)
     t->next = NULL;
     *s->tasks_end = t;
     s->tasks_end = &t->next;
+}
+
+int64_t shard_now(const struct shard *s)
+{
+    (void)s;
+    return clock_mono_ns();
+}
+
+int64_t shard_tick(struct shard *s)
+{
+    return shard_now(s);
 }
 
 void shard_gate_init(struct shard_gate *g)
