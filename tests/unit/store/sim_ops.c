@@ -8,41 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#define NAME_BYTES 256
-#define FDS_MAX    256
+#include "tests/unit/store/sim_disk.h"
 
-/* A change of content that is not synced. */
-struct change {
-    struct change *next;
-    enum sim_op op; /* WRITE, PUNCH, TRUNCATE */
-    uint64_t offset, length;
-    char data[];
-};
-
-struct file {
-    struct file *next;
-    char *content; /* as synced */
-    uint64_t size, capacity;
-    struct change *changes, **changes_end;
-    bool has_room; /* the journal */
-};
-
-/* A name, now or on the disk. */
-struct entry {
-    struct entry *next;
-    char name[NAME_BYTES];
-    struct file *file;
-};
-
-/* A change of names that is not synced. */
-struct rename {
-    struct rename *next;
-    char name[NAME_BYTES];
-    struct file *file; /* NULL: the name is gone */
-    unsigned group;    /* a rename is two of them, done together */
-};
+#define NAME_BYTES 512
+#define FDS_MAX    1024
 
 struct sim {
     struct file_ops ops;
@@ -56,11 +28,15 @@ struct sim {
     unsigned full_skip, full_times;
     bool short_writes, cut;
     uint64_t cut_at;
-    struct file *files;
-    struct entry *now, *disk;
-    struct rename *renames, **renames_end;
+    struct sim_history history; /* since the last restore */
+    uint64_t history_first;
+    struct sim_tree now; /* what lies in the directory */
     unsigned groups;
-    struct file *fds[FDS_MAX];
+    char root[NAME_BYTES]; /* of the first file's directory; for hashes alone */
+    struct {
+        bool open, has_room;
+        unsigned file;
+    } fds[FDS_MAX];
 };
 
 static uint64_t draw(struct sim *s, uint64_t limit)
@@ -71,75 +47,35 @@ static uint64_t draw(struct sim *s, uint64_t limit)
     return s->seed % limit;
 }
 
-/* ---- what is on the disk ----------------------------------------------------------------------*/
+/* ---- what happened ----------------------------------------------------------------------------*/
 
-static void content_resize(struct file *f, uint64_t size)
+/* A change of content, by the operation that was counted last. */
+static void note_change(struct sim *s, unsigned file, enum sim_event_kind kind, uint64_t offset,
+                        uint64_t length, const void *data)
 {
-    if (size > f->capacity) {
-        f->content = realloc(f->content, size);
-        assert(f->content);
-        memset(f->content + f->capacity, 0, size - f->capacity);
-        f->capacity = size;
-    }
-    if (size < f->size)
-        memset(f->content + size, 0, f->size - size);
-    f->size = size;
+    struct sim_event e = {
+        .kind = kind, .number = s->count - 1, .file = file, .offset = offset, .length = length
+    };
+    struct sim_content *c = &s->now.files[file];
+
+    sim_history_add(&s->history, &e, data, data ? length : 0);
+    if (kind == SIM_DID_WRITE)
+        sim_content_write(c, offset, data, length);
+    else if (kind == SIM_DID_PUNCH)
+        sim_content_punch(c, offset, length);
+    else if (kind == SIM_DID_TRUNCATE)
+        sim_content_resize(c, length);
 }
 
-static void apply_part(struct file *f, const struct change *c, uint64_t from, uint64_t length)
+static void note_name(struct sim *s, const char *path, unsigned file)
 {
-    uint64_t end = c->offset + from + length;
+    struct sim_event e = {
+        .kind = SIM_DID_NAME, .number = s->count - 1, .file = file, .group = s->groups
+    };
 
-    if (c->op == SIM_WRITE) {
-        if (end > f->size)
-            content_resize(f, end);
-        memcpy(f->content + c->offset + from, c->data + from, length);
-    } else if (c->offset + from < f->size) {
-        memset(f->content + c->offset + from, 0,
-               (end < f->size ? end : f->size) - c->offset - from);
-    }
+    sim_history_add(&s->history, &e, path, strlen(path) + 1);
+    sim_tree_set(&s->now, path, file);
 }
-
-static void apply(struct file *f, const struct change *c)
-{
-    if (c->op == SIM_TRUNCATE)
-        content_resize(f, c->length);
-    else
-        apply_part(f, c, 0, c->length);
-}
-
-static void drop_changes(struct file *f)
-{
-    while (f->changes) {
-        struct change *c = f->changes;
-        f->changes = c->next;
-        free(c);
-    }
-    f->changes_end = &f->changes;
-}
-
-static void sync_file(struct file *f)
-{
-    for (struct change *c = f->changes; c; c = c->next)
-        apply(f, c);
-    drop_changes(f);
-}
-
-static void note_change(struct file *f, enum sim_op op, uint64_t offset, uint64_t length,
-                        const void *data)
-{
-    size_t bytes = data ? length : 0;
-    struct change *c = malloc(sizeof *c + bytes);
-
-    assert(c);
-    *c = (struct change){ .op = op, .offset = offset, .length = length };
-    if (data)
-        memcpy(c->data, data, bytes);
-    *f->changes_end = c;
-    f->changes_end = &c->next;
-}
-
-/* ---- names ------------------------------------------------------------------------------------*/
 
 static void full_name(int dir_fd, const char *name, char ret[static NAME_BYTES])
 {
@@ -150,74 +86,25 @@ static void full_name(int dir_fd, const char *name, char ret[static NAME_BYTES])
     assert((size_t)snprintf(ret, NAME_BYTES, "%s/%s", dir, name) < NAME_BYTES);
 }
 
-static struct file *lookup(const struct entry *list, const char *name)
+/* A file that somebody made past us: it counts as durable. */
+static unsigned adopt(struct sim *s, const char *path, int fd)
 {
-    for (; list; list = list->next)
-        if (strcmp(list->name, name) == 0)
-            return list->file;
-    return NULL;
-}
+    unsigned file = sim_tree_add(&s->now);
+    struct sim_content *c = &s->now.files[file];
+    uint8_t page[SIM_PAGE];
+    struct stat st;
+    ssize_t got;
 
-static void set_name(struct entry **list, const char *name, struct file *f)
-{
-    for (struct entry **at = list; *at; at = &(*at)->next)
-        if (strcmp((*at)->name, name) == 0) {
-            struct entry *old = *at;
-            *at = old->next;
-            free(old);
-            break;
-        }
-    if (!f)
-        return;
-    struct entry *e = calloc(1, sizeof *e);
-    assert(e);
-    strcpy(e->name, name);
-    e->file = f;
-    e->next = *list;
-    *list = e;
-}
-
-static void note_name(struct sim *s, const char *name, struct file *f)
-{
-    struct rename *r = calloc(1, sizeof *r);
-
-    assert(r);
-    strcpy(r->name, name);
-    r->file = f;
-    r->group = s->groups;
-    *s->renames_end = r;
-    s->renames_end = &r->next;
-    set_name(&s->now, name, f);
-}
-
-static bool lies_in(const char *name, const char *dir)
-{
-    size_t length = strlen(dir);
-
-    return strncmp(name, dir, length) == 0 && name[length] == '/' &&
-           !strchr(name + length + 1, '/');
-}
-
-/* The changes of one directory's names, and what went together with them, are on the disk. */
-static void sync_names(struct sim *s, const char *dir)
-{
-    struct rename **at = &s->renames;
-    unsigned last_group = 0;
-
-    for (struct rename *r = s->renames; r; r = r->next)
-        if (lies_in(r->name, dir))
-            last_group = r->group;
-    while (*at) {
-        struct rename *r = *at;
-        if (lies_in(r->name, dir) || r->group == last_group) {
-            set_name(&s->disk, r->name, r->file);
-            *at = r->next;
-            free(r);
-        } else {
-            at = &r->next;
-        }
-    }
-    s->renames_end = at;
+    assert(fstat(fd, &st) == 0);
+    for (uint64_t at = 0; (got = pread(fd, page, sizeof page, (off_t)at)) > 0; at += (uint64_t)got)
+        sim_content_write(c, at, page, (uint64_t)got);
+    sim_content_resize(c, (uint64_t)st.st_size);
+    sim_tree_set(&s->now, path, file);
+    while (s->history.before.file_count <= file)
+        sim_tree_add(&s->history.before);
+    s->history.before.files[file] = sim_content_copy(c);
+    sim_tree_set(&s->history.before, path, file);
+    return file;
 }
 
 /* ---- the operations ---------------------------------------------------------------------------*/
@@ -244,11 +131,11 @@ static int begin(struct sim *s, enum sim_op op)
 }
 
 /* The same for one that needs room on the disk. */
-static int begin_with_room(struct sim *s, enum sim_op op, const struct file *f)
+static int begin_with_room(struct sim *s, enum sim_op op, bool has_room)
 {
     int rc = begin(s, op);
 
-    if (rc < 0 || !s->full_times || (f && f->has_room))
+    if (rc < 0 || !s->full_times || has_room)
         return rc;
     if (s->full_skip) {
         s->full_skip--;
@@ -258,23 +145,24 @@ static int begin_with_room(struct sim *s, enum sim_op op, const struct file *f)
     return -ENOSPC;
 }
 
-static struct file *file_of(struct sim *s, int fd)
+static unsigned file_of(const struct sim *s, int fd)
 {
-    assert(fd >= 0 && fd < FDS_MAX && s->fds[fd]);
-    return s->fds[fd];
+    assert(fd >= 0 && fd < FDS_MAX && s->fds[fd].open);
+    return s->fds[fd].file;
 }
 
 static int sim_open_at(void *ctx, int dir_fd, const char *name, int flags, mode_t mode)
 {
     struct sim *s = ctx;
+    bool has_room = strncmp(name, "journal", 7) == 0; /* it has its room in advance */
     char path[NAME_BYTES];
     int rc;
 
     full_name(dir_fd, name, path);
-    struct file *f = lookup(s->now, path);
-    bool makes = !f && (flags & O_CREAT);
+    unsigned file = sim_tree_find(&s->now, path);
+    bool makes = file == SIM_NO_FILE && (flags & O_CREAT);
     if (makes || (flags & O_TRUNC)) {
-        rc = begin_with_room(s, SIM_OPEN, f);
+        rc = begin_with_room(s, SIM_OPEN, has_room);
         if (rc < 0)
             return rc;
     }
@@ -283,19 +171,17 @@ static int sim_open_at(void *ctx, int dir_fd, const char *name, int flags, mode_
         return -errno;
     assert(fd < FDS_MAX);
     if (makes) {
-        f = calloc(1, sizeof *f);
-        assert(f);
-        f->changes_end = &f->changes;
-        f->has_room = strncmp(name, "journal", 7) == 0;
-        f->next = s->files;
-        s->files = f;
         s->groups++;
-        note_name(s, path, f);
+        note_name(s, path, sim_tree_add(&s->now));
+        file = sim_tree_find(&s->now, path);
+    } else if (file == SIM_NO_FILE) {
+        file = adopt(s, path, fd);
     } else if (flags & O_TRUNC) {
-        note_change(f, SIM_TRUNCATE, 0, 0, NULL);
+        note_change(s, file, SIM_DID_TRUNCATE, 0, 0, NULL);
     }
-    assert(f);
-    s->fds[fd] = f;
+    s->fds[fd].open = true;
+    s->fds[fd].file = file;
+    s->fds[fd].has_room = has_room;
     return fd;
 }
 
@@ -304,7 +190,7 @@ static void sim_close(void *ctx, int fd)
     struct sim *s = ctx;
 
     file_of(s, fd);
-    s->fds[fd] = NULL;
+    s->fds[fd].open = false;
     close(fd);
 }
 
@@ -334,8 +220,8 @@ static ssize_t sim_read_cached(void *ctx, int fd, void *buf, size_t length, uint
 static ssize_t sim_write_at(void *ctx, int fd, const void *buf, size_t length, uint64_t offset)
 {
     struct sim *s = ctx;
-    struct file *f = file_of(s, fd);
-    int rc = begin_with_room(s, SIM_WRITE, f);
+    unsigned file = file_of(s, fd);
+    int rc = begin_with_room(s, SIM_WRITE, s->fds[fd].has_room);
 
     if (rc < 0)
         return rc;
@@ -344,28 +230,26 @@ static ssize_t sim_write_at(void *ctx, int fd, const void *buf, size_t length, u
     ssize_t put = pwrite(fd, buf, length, (off_t)offset);
     if (put < 0)
         return -errno;
-    note_change(f, SIM_WRITE, offset, (uint64_t)put, buf);
+    note_change(s, file, SIM_DID_WRITE, offset, (uint64_t)put, buf);
     return put;
 }
 
 static int sim_sync_data(void *ctx, int fd)
 {
     struct sim *s = ctx;
-    struct file *f = file_of(s, fd);
+    unsigned file = file_of(s, fd);
     int rc = begin(s, SIM_SYNC);
 
-    if (rc < 0) {
-        if (!s->cut)
-            drop_changes(f); /* as the kernel does: what could not be written is clean now */
+    if (rc < 0 && s->cut)
         return rc;
-    }
-    sync_file(f);
-    return 0;
+    note_change(s, file, rc < 0 ? SIM_DID_NOT_SYNC : SIM_DID_SYNC, 0, 0, NULL);
+    return rc;
 }
 
 static int sim_sync_dir(void *ctx, int dir_fd)
 {
     struct sim *s = ctx;
+    struct sim_event e = { .kind = SIM_DID_SYNC_DIR, .file = SIM_NO_FILE };
     char dir[NAME_BYTES];
     int rc = begin(s, SIM_SYNC_DIR);
 
@@ -373,35 +257,36 @@ static int sim_sync_dir(void *ctx, int dir_fd)
         return rc;
     full_name(dir_fd, "", dir);
     dir[strlen(dir) - 1] = '\0';
-    sync_names(s, dir);
+    e.number = s->count - 1;
+    sim_history_add(&s->history, &e, dir, strlen(dir) + 1);
     return 0;
 }
 
 static int sim_punch(void *ctx, int fd, uint64_t offset, uint64_t length)
 {
     struct sim *s = ctx;
-    struct file *f = file_of(s, fd);
+    unsigned file = file_of(s, fd);
     int rc = begin(s, SIM_PUNCH);
 
     if (rc < 0)
         return rc;
     if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length) < 0)
         return -errno;
-    note_change(f, SIM_PUNCH, offset, length, NULL);
+    note_change(s, file, SIM_DID_PUNCH, offset, length, NULL);
     return 0;
 }
 
 static int sim_truncate(void *ctx, int fd, uint64_t size)
 {
     struct sim *s = ctx;
-    struct file *f = file_of(s, fd);
-    int rc = begin_with_room(s, SIM_TRUNCATE, f);
+    unsigned file = file_of(s, fd);
+    int rc = begin_with_room(s, SIM_TRUNCATE, s->fds[fd].has_room);
 
     if (rc < 0)
         return rc;
     if (ftruncate(fd, (off_t)size) < 0)
         return -errno;
-    note_change(f, SIM_TRUNCATE, 0, size, NULL);
+    note_change(s, file, SIM_DID_TRUNCATE, 0, size, NULL);
     return 0;
 }
 
@@ -417,11 +302,11 @@ static int sim_rename_at(void *ctx, int dir_fd, const char *from, const char *to
         return -errno;
     full_name(dir_fd, from, a);
     full_name(dir_fd, to, b);
-    struct file *f = lookup(s->now, a);
-    assert(f);
+    unsigned file = sim_tree_find(&s->now, a);
+    assert(file != SIM_NO_FILE);
     s->groups++;
-    note_name(s, a, NULL);
-    note_name(s, b, f);
+    note_name(s, a, SIM_NO_FILE);
+    note_name(s, b, file);
     return 0;
 }
 
@@ -437,7 +322,7 @@ static int sim_unlink_at(void *ctx, int dir_fd, const char *name)
         return -errno;
     full_name(dir_fd, name, path);
     s->groups++;
-    note_name(s, path, NULL);
+    note_name(s, path, SIM_NO_FILE);
     return 0;
 }
 
@@ -463,77 +348,121 @@ static int sim_will_read(void *ctx, int fd, uint64_t offset, uint64_t length)
 
 /* ---- power ------------------------------------------------------------------------------------*/
 
-/* Any subset of what was not synced, each sector for itself. */
-static void lose_some(struct sim *s, struct file *f)
+/* Makes a file hold `want`, where it holds `have` (NULL: there is none). */
+static void put_file(const char *path, const struct sim_content *have,
+                     const struct sim_content *want)
 {
-    uint64_t style = draw(s, 4); /* all lost, all kept, some of them, some sectors */
+    bool differs = !have || have->size != want->size;
 
-    for (struct change *c = f->changes; c; c = c->next) {
-        if (style == 0 || (style >= 2 && c->op != SIM_WRITE && draw(s, 2)) ||
-            (style == 2 && draw(s, 2)))
+    for (size_t i = 0; !differs && i < want->page_count; i++)
+        differs = have->pages[i] != want->pages[i];
+    if (!differs)
+        return;
+    int fd = open(path, O_WRONLY | O_CREAT | (have ? 0 : O_TRUNC) | O_CLOEXEC, 0600);
+    assert(fd >= 0);
+    for (size_t i = 0; i < want->page_count; i++) {
+        const struct sim_page *old = have && i < have->page_count ? have->pages[i] : NULL;
+        off_t at = (off_t)(i * SIM_PAGE);
+        if (old == want->pages[i])
             continue;
-        if (style < 3 || c->op == SIM_TRUNCATE) {
-            apply(f, c);
-            continue;
-        }
-        for (uint64_t at = 0; at < c->length;) {
-            uint64_t step = 512 - (c->offset + at) % 512;
-            if (step > c->length - at)
-                step = c->length - at;
-            if (draw(s, 2))
-                apply_part(f, c, at, step);
-            at += step;
-        }
+        if (want->pages[i])
+            assert(pwrite(fd, want->pages[i]->bytes, SIM_PAGE, at) == SIM_PAGE);
+        else
+            assert(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, SIM_PAGE) == 0);
     }
-    drop_changes(f);
+    assert(ftruncate(fd, (off_t)want->size) == 0);
+    close(fd);
 }
 
-/* A prefix of the changes of names. */
-static void lose_names(struct sim *s)
+/* Puts this tree into the directory; it is the beginning of a new history. */
+static void put_tree(struct sim *s, struct sim_tree *t)
 {
-    unsigned kept = 0, last = 0;
-
-    for (struct rename *r = s->renames; r; r = r->next)
-        last = r->group;
-    kept = (unsigned)draw(s, (uint64_t)last + 2);
-    while (s->renames) {
-        struct rename *r = s->renames;
-        if (r->group <= kept)
-            set_name(&s->disk, r->name, r->file);
-        s->renames = r->next;
-        free(r);
+    for (size_t i = 0; i < s->now.name_count; i++)
+        if (sim_tree_find(t, s->now.names[i].path) == SIM_NO_FILE)
+            unlink(s->now.names[i].path);
+    for (size_t i = 0; i < t->name_count; i++) {
+        unsigned old = sim_tree_find(&s->now, t->names[i].path);
+        put_file(t->names[i].path, old == SIM_NO_FILE ? NULL : &s->now.files[old],
+                 &t->files[t->names[i].file]);
     }
-    s->renames_end = &s->renames;
-}
-
-static void free_entries(struct entry **list)
-{
-    while (*list) {
-        struct entry *e = *list;
-        *list = e->next;
-        free(e);
-    }
+    sim_tree_done(&s->now);
+    sim_history_done(&s->history);
+    s->now = sim_tree_copy(t);
+    s->history.before = *t;
+    s->history_first = s->count;
+    s->cut = false;
+    s->cut_at = 0;
+    s->fail_times = 0;
+    for (int i = 0; i < FDS_MAX; i++)
+        assert(!s->fds[i].open);
 }
 
 void sim_restore(struct sim *s)
 {
-    for (struct file *f = s->files; f; f = f->next)
-        lose_some(s, f);
-    lose_names(s);
-    for (struct entry *e = s->now; e; e = e->next)
-        unlink(e->name);
-    free_entries(&s->now);
-    for (struct entry *e = s->disk; e; e = e->next) {
-        int fd = open(e->name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        assert(fd >= 0);
-        assert(e->file->size == 0 ||
-               write(fd, e->file->content, e->file->size) == (ssize_t)e->file->size);
-        close(fd);
-        set_name(&s->now, e->name, e->file);
+    struct sim_tree t = sim_history_world(&s->history, s->count, draw(s, UINT32_MAX), false);
+
+    put_tree(s, &t);
+}
+
+struct sim_past {
+    struct sim_history history;
+    uint64_t first, end;
+    char *root;
+};
+
+struct sim_past *sim_past_take(struct sim *s)
+{
+    struct sim_past *p = calloc(1, sizeof *p);
+
+    assert(p);
+    p->history = s->history;
+    p->first = s->history_first;
+    p->end = s->count;
+    s->history = (struct sim_history){ .before = sim_tree_copy(&s->now) };
+    s->history_first = s->count;
+    return p;
+}
+
+void sim_past_free(struct sim_past *p)
+{
+    if (!p)
+        return;
+    sim_history_done(&p->history);
+    free(p);
+}
+
+uint64_t sim_past_first(const struct sim_past *p)
+{
+    return p->first;
+}
+
+uint64_t sim_past_end(const struct sim_past *p)
+{
+    return p->end;
+}
+
+uint64_t sim_go_back(struct sim *s, const struct sim_past *p, uint64_t number, enum sim_crash crash,
+                     uint64_t seed)
+{
+    struct sim_tree t = sim_history_world(&p->history, number, seed, crash == SIM_KILL);
+    uint64_t hash;
+
+    put_tree(s, &t);
+    hash = sim_tree_hash(&s->now, s->root);
+    return hash;
+}
+
+unsigned sim_count_names(const struct sim *s, const char *dir, const char *suffix)
+{
+    unsigned count = 0;
+
+    for (size_t i = 0; i < s->now.name_count; i++) {
+        const char *path = s->now.names[i].path, *slash = strrchr(path, '/');
+        size_t length = (size_t)(slash - path), want = strlen(dir), end = strlen(suffix);
+        count += length >= want && strncmp(slash - want, dir, want) == 0 && strlen(slash) >= end &&
+                 strcmp(slash + strlen(slash) - end, suffix) == 0;
     }
-    s->cut = false;
-    s->cut_at = 0;
-    s->fail_times = 0;
+    return count;
 }
 
 /* ---- life -------------------------------------------------------------------------------------*/
@@ -544,7 +473,6 @@ struct sim *sim_new(uint64_t seed)
 
     assert(s && seed);
     s->seed = seed;
-    s->renames_end = &s->renames;
     s->ops = (struct file_ops){
         .open_at = sim_open_at,
         .close = sim_close,
@@ -567,20 +495,8 @@ struct sim *sim_new(uint64_t seed)
 
 void sim_free(struct sim *s)
 {
-    while (s->files) {
-        struct file *f = s->files;
-        s->files = f->next;
-        drop_changes(f);
-        free(f->content);
-        free(f);
-    }
-    while (s->renames) {
-        struct rename *r = s->renames;
-        s->renames = r->next;
-        free(r);
-    }
-    free_entries(&s->now);
-    free_entries(&s->disk);
+    sim_history_done(&s->history);
+    sim_tree_done(&s->now);
     free(s);
 }
 

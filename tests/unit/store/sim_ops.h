@@ -2,10 +2,11 @@
 /* sim_ops - file operations that can fail, be short, and lose power.
  *
  * The files are real ones in a temporary directory, so everything that looks at them works; beside
- * them this keeps what would be on the disk: of each file the content at its last sync and the
- * writes since, of each directory its entries at its last sync and the changes since.  A power cut
- * keeps any subset of those writes, whole or torn at 512 bytes, and a prefix of the changes of each
- * directory.  Nothing is really synced, which makes it quick.
+ * them this keeps what would be on the disk (sim_disk.h).  Nothing is really synced, which makes it
+ * quick.  There are two ways to lose power: sim_cut_at() and, when all that used the files is
+ * closed, sim_restore(); or a whole piece of work is done in peace, sim_past_take() keeps what
+ * happened, and sim_go_back() puts the disk where a cut before any of its operations could have
+ * left it, as often as one likes.
  * One at a time: it belongs to the test's thread. */
 #ifndef GRIDBOX_TESTS_STORE_SIM_OPS_H
 #define GRIDBOX_TESTS_STORE_SIM_OPS_H
@@ -54,5 +55,30 @@ bool sim_is_cut(const struct sim *s);
 /* After everything that used the files is closed: puts what is on the disk into the directory, and
  * the power is back.  Without a cut before, it is cut now. */
 void sim_restore(struct sim *s);
+
+/* ---- going back -------------------------------------------------------------------------------*/
+struct sim_past;
+
+/* Everything since the last restore (or since the beginning); from now on the disk as it is counts
+ * as durable.  No file may be open. */
+struct sim_past *sim_past_take(struct sim *s);
+void sim_past_free(struct sim_past *p);
+/* Its operations are those with first <= number < end. */
+uint64_t sim_past_first(const struct sim_past *p);
+uint64_t sim_past_end(const struct sim_past *p);
+
+enum sim_crash {
+    SIM_POWER, /* any of what was not synced is lost */
+    SIM_KILL,  /* the process died: every operation that was done stays done */
+};
+
+/* Puts into the directory what a crash just before operation `number` of that past left; which of
+ * the possible disks it is follows from seed.  Returns a hash of all that is on it.  No file may be
+ * open; what happened since the last restore is forgotten. */
+uint64_t sim_go_back(struct sim *s, const struct sim_past *p, uint64_t number, enum sim_crash crash,
+                     uint64_t seed);
+
+/* Names on the disk as it is, below its root, whose last part ends so. */
+unsigned sim_count_names(const struct sim *s, const char *dir, const char *suffix);
 
 #endif
