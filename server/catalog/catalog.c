@@ -15,10 +15,12 @@
 #include "server/catalog/handle.h"
 #include "server/catalog/schema.h"
 #include "server/catalog/schema_hosts.h"
+#include "server/catalog/schema_snapshots.h"
 
 /* Step N leads from schema version N to N + 1.  Published steps never change. */
 static const char *const migrations[] = {
     CATALOG_SCHEMA_CORE CATALOG_SCHEMA_HOSTS,
+    CATALOG_SCHEMA_SNAPSHOTS,
 };
 
 static_assert(sizeof migrations / sizeof *migrations == CAT_SCHEMA_VERSION,
@@ -51,6 +53,8 @@ static int run_script(struct catalog *c, const char *sql, struct err *e)
     return err_set(e, code, "%s", sqlite3_errmsg(c->db));
 }
 
+/* locking_mode comes first: then the index of the WAL lies in our memory and not in a shared file,
+ * since nobody else is to open the catalog. */
 static int set_modes(struct catalog *c, struct err *e)
 {
     int64_t synchronous;
@@ -58,14 +62,28 @@ static int set_modes(struct catalog *c, struct err *e)
     sqlite3_extended_result_codes(c->db, 1);
     sqlite3_busy_timeout(c->db, 2000);
     int rc = run_script(c,
-                        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
-                        "PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;",
+                        "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL;"
+                        "PRAGMA synchronous=FULL; PRAGMA trusted_schema=OFF;"
+                        "PRAGMA cell_size_check=ON;",
                         e);
     if (rc == 0)
         rc = one_number(c, "PRAGMA synchronous", &synchronous, e);
     if (rc == 0 && synchronous != 2)
         return err_set(e, -EIO, "SQLite does not take synchronous=FULL");
     return rc;
+}
+
+/* Every reference still has its row. */
+static int check_references(struct catalog *c, struct err *e)
+{
+    AUTO(db_done) struct db_query q;
+    int rc = db_query(c, &q, e, "PRAGMA foreign_key_check", "");
+
+    if (rc == 0)
+        rc = db_next(&q, e);
+    if (rc <= 0)
+        return rc;
+    return err_set(e, -EIO, "it is damaged: a row refers to another one that is not there");
 }
 
 static int step_up(struct catalog *c, int64_t from, struct err *e)
@@ -78,10 +96,13 @@ static int step_up(struct catalog *c, int64_t from, struct err *e)
         return rc;
     rc = run_script(c, migrations[from], e);
     if (rc == 0)
+        rc = check_references(c, e);
+    if (rc == 0)
         rc = run_script(c, version, e);
     return cat_end(c, rc, e);
 }
 
+/* With foreign keys off, so that a table can be made anew under rows that refer to it. */
 static int migrate(struct catalog *c, struct err *e)
 {
     int64_t version;
@@ -99,13 +120,26 @@ static int migrate(struct catalog *c, struct err *e)
     return rc;
 }
 
+/* SQLite would make the file with the umask's mode; it holds tokens.  (Over another way to files
+ * than the system's there is no such file.) */
+static int make_file(const char *path, struct err *e)
+{
+    const sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+
+    if (!vfs || strncmp(vfs->zName, "unix", 4) != 0)
+        return 0;
+    AUTO(auto_close) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    return fd < 0 ? err_errno(e, "%s", path) : 0;
+}
+
 static int open_file(const char *path, struct catalog *c, struct err *e)
 {
-    /* SQLite would make it with the umask's mode; it holds tokens. */
-    AUTO(auto_close) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return err_errno(e, "%s", path);
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    int flags =
+        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    int rc = make_file(path, e);
+
+    if (rc < 0)
+        return rc;
     if (sqlite3_open_v2(path, &c->db, flags, NULL) != SQLITE_OK)
         return err_set(e, -EIO, "%s", c->db ? sqlite3_errmsg(c->db) : "out of memory");
     return 0;
@@ -122,6 +156,8 @@ int cat_open(const char *path, struct catalog **ret, struct err *e)
         rc = set_modes(c, e);
     if (rc == 0)
         rc = migrate(c, e);
+    if (rc == 0)
+        rc = run_script(c, "PRAGMA foreign_keys=ON", e);
     if (rc < 0)
         return err_wrap(e, rc, "catalog %s", path);
 
@@ -137,6 +173,7 @@ void cat_close(struct catalog *c)
         c->depth = 1;
         cat_rollback(c);
     }
+    db_forget(c);
     sqlite3_close_v2(c->db);
     free(c);
 }

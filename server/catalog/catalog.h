@@ -14,11 +14,12 @@
 
 #include "server/base/err.h"
 
-#define CAT_SCHEMA_VERSION 1
+#define CAT_SCHEMA_VERSION 2
 
 struct catalog;
 
-/* Opens the file, makes it (0600) or brings its schema up to date.
+/* Opens the file, makes it (0600) or brings its schema up to date.  Nobody else may have it open:
+ * it is locked.  It lies where SQLite's default VFS says (a test may have registered its own).
  *   -ENOTSUP  it was written by a newer gridboxd
  *   -EIO      it is damaged, or cannot be read or written
  *   -ENOSPC   no room to make it */

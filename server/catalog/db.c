@@ -74,19 +74,39 @@ static int bind_all(sqlite3_stmt *stmt, const char *types, va_list ap)
     return SQLITE_OK;
 }
 
-static int prepare(struct catalog *c, const char *sql, const char *types, va_list ap,
-                   sqlite3_stmt **ret, struct err *e)
+/* Where the statement with this text is kept, or is to be; NULL: it is in use, or the place is. */
+static struct cat_statement *place_of(struct catalog *c, const char *sql)
 {
-    sqlite3_stmt *stmt = NULL;
+    uintptr_t hash = (uintptr_t)sql * (uintptr_t)0x9e3779b97f4a7c15;
 
-    if (sqlite3_prepare_v2(c->db, sql, -1, &stmt, NULL) != SQLITE_OK)
+    for (unsigned i = 0; i < 4; i++) {
+        struct cat_statement *k = &c->statements[((hash >> 48) + i) % CAT_STATEMENTS];
+        if (k->sql == sql)
+            return k->busy ? NULL : k;
+        if (!k->sql)
+            return k;
+    }
+    return NULL;
+}
+
+static int prepare(struct catalog *c, const char *sql, const char *types, va_list ap,
+                   struct db_query *ret, struct err *e)
+{
+    struct db_query q = { .catalog = c, .kept = place_of(c, sql) };
+
+    if (q.kept && q.kept->stmt)
+        q.stmt = q.kept->stmt;
+    else if (sqlite3_prepare_v3(c->db, sql, -1, q.kept ? SQLITE_PREPARE_PERSISTENT : 0, &q.stmt,
+                                NULL) != SQLITE_OK)
         return fail(c, e);
-    if (bind_all(stmt, types, ap) != SQLITE_OK) {
+    if (q.kept)
+        *q.kept = (struct cat_statement){ .sql = sql, .stmt = q.stmt, .busy = true };
+    if (bind_all(q.stmt, types, ap) != SQLITE_OK) {
         int rc = fail(c, e);
-        sqlite3_finalize(stmt);
+        db_done(&q);
         return rc;
     }
-    *ret = stmt;
+    *ret = q;
     return 0;
 }
 
@@ -97,15 +117,30 @@ int db_query(struct catalog *c, struct db_query *ret, struct err *e, const char 
 
     *ret = (struct db_query){ .catalog = c };
     va_start(ap, types);
-    int rc = prepare(c, sql, types, ap, &ret->stmt, e);
+    int rc = prepare(c, sql, types, ap, ret, e);
     va_end(ap);
     return rc;
 }
 
 void db_done(struct db_query *q)
 {
-    sqlite3_finalize(q->stmt);
+    if (q->kept) {
+        sqlite3_reset(q->stmt);
+        sqlite3_clear_bindings(q->stmt);
+        q->kept->busy = false;
+    } else {
+        sqlite3_finalize(q->stmt);
+    }
     q->stmt = NULL;
+    q->kept = NULL;
+}
+
+void db_forget(struct catalog *c)
+{
+    for (unsigned i = 0; i < CAT_STATEMENTS; i++) {
+        sqlite3_finalize(c->statements[i].stmt);
+        c->statements[i] = (struct cat_statement){ 0 };
+    }
 }
 
 int db_next(struct db_query *q, struct err *e)
@@ -126,7 +161,7 @@ int db_run(struct catalog *c, struct err *e, const char *sql, const char *types,
     if (cat_failed(c, &why))
         return err_set(e, -EIO, "%s", why);
     va_start(ap, types);
-    int rc = prepare(c, sql, types, ap, &q.stmt, e);
+    int rc = prepare(c, sql, types, ap, &q, e);
     va_end(ap);
     if (rc < 0)
         return rc;

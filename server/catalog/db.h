@@ -15,6 +15,7 @@
 
 #include "server/base/err.h"
 
+struct cat_statement;
 struct catalog;
 struct sqlite3_stmt;
 
@@ -26,14 +27,19 @@ struct sqlite3_stmt;
  *   -EIO        anything else, also a catalog that has failed */
 int db_run(struct catalog *c, struct err *e, const char *sql, const char *types, ...);
 
-/* A query under way.  db_done() may be called at any time and again; use AUTO(db_done). */
+/* A query under way.  db_done() may be called at any time and again; use AUTO(db_done).  The text
+ * must live as long as the catalog: statements are prepared once. */
 struct db_query {
     struct catalog *catalog;
     struct sqlite3_stmt *stmt;
+    struct cat_statement *kept; /* NULL: ends with the query */
 };
 int db_query(struct catalog *c, struct db_query *ret, struct err *e, const char *sql,
              const char *types, ...);
 void db_done(struct db_query *q);
+
+/* Before the catalog is closed: no statement is kept any more. */
+void db_forget(struct catalog *c);
 
 /* 1: a row is there; 0: no more; else as db_run. */
 int db_next(struct db_query *q, struct err *e);

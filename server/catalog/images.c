@@ -13,7 +13,25 @@
 #define SELECT_IMAGE                                                                               \
     "SELECT i.id, i.name, i.version, i.layer, i.size_bytes, i.data_bytes, i.sha256, i.source,"     \
     " i.format, i.created_at, (SELECT count(*) FROM volume v WHERE v.image_id = i.id),"            \
-    " EXISTS (SELECT 1 FROM attachment a WHERE a.image_id = i.id) FROM image i "
+    " EXISTS (SELECT 1 FROM attachment a WHERE a.image_id = i.id), i.state FROM image i "
+
+static const char *const state_names[] = { "verified", "unverified", "damaged" };
+
+const char *cat_image_state_name(enum cat_image_state state)
+{
+    return state_names[state];
+}
+
+static enum cat_image_state state_of(const struct db_query *q, int column)
+{
+    char text[16];
+
+    db_text(q, column, text, sizeof text);
+    for (unsigned i = 0; i < sizeof state_names / sizeof *state_names; i++)
+        if (strcmp(text, state_names[i]) == 0)
+            return (enum cat_image_state)i;
+    return CAT_IMAGE_DAMAGED;
+}
 
 static void read_row(const struct db_query *q, struct cat_image *i)
 {
@@ -29,6 +47,7 @@ static void read_row(const struct db_query *q, struct cat_image *i)
     i->created_at = db_int(q, 9);
     i->volumes = (uint64_t)db_int(q, 10);
     i->attached = db_int(q, 11) != 0;
+    i->state = state_of(q, 12);
 }
 
 /* The next version of a name, taken for good when the transaction is committed. */
@@ -52,19 +71,20 @@ static int next_version(struct catalog *c, const char *name, uint32_t *ret, stru
     return rc < 0 ? rc : 0;
 }
 
-static int insert(struct catalog *c, struct cat_image *i, struct err *e)
+static int insert(struct catalog *c, struct cat_image *i, bool new_layer, struct err *e)
 {
     int rc = next_version(c, i->name, &i->version, e);
 
-    if (rc == 0)
+    if (rc == 0 && new_layer)
         rc = cat_layer_add(c, i->layer, NULL, i->size_bytes, e);
     if (rc == 0)
-        rc = db_run(c, e,
-                    "INSERT INTO image (name, version, layer, size_bytes, data_bytes, sha256,"
-                    " source, format, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    "tibiittti", i->name, (int64_t)i->version, i->layer, sizeof i->layer,
-                    (int64_t)i->size_bytes, (int64_t)i->data_bytes, i->sha256, i->source, i->format,
-                    i->created_at);
+        rc =
+            db_run(c, e,
+                   "INSERT INTO image (name, version, layer, size_bytes, data_bytes, sha256, state,"
+                   " source, format, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                   "tibiitttti", i->name, (int64_t)i->version, i->layer, sizeof i->layer,
+                   (int64_t)i->size_bytes, (int64_t)i->data_bytes, i->sha256[0] ? i->sha256 : NULL,
+                   cat_image_state_name(i->state), i->source, i->format, i->created_at);
     if (rc == 0)
         i->id = db_last_id(c);
     return rc;
@@ -74,7 +94,21 @@ int cat_image_add(struct catalog *c, struct cat_image *i, struct err *e)
 {
     int rc = cat_begin(c, e);
 
-    return rc < 0 ? rc : cat_end(c, insert(c, i, e), e);
+    return rc < 0 ? rc : cat_end(c, insert(c, i, true, e), e);
+}
+
+int cat_image_add_on(struct catalog *c, struct cat_image *i, struct err *e)
+{
+    int rc = cat_begin(c, e);
+
+    return rc < 0 ? rc : cat_end(c, insert(c, i, false, e), e);
+}
+
+int cat_image_set_state(struct catalog *c, const struct cat_image *i, struct err *e)
+{
+    return db_run(c, e, "UPDATE image SET sha256 = ?, state = ?, data_bytes = ? WHERE id = ?",
+                  "ttii", i->sha256[0] ? i->sha256 : NULL, cat_image_state_name(i->state),
+                  (int64_t)i->data_bytes, i->id);
 }
 
 int cat_image_get(struct catalog *c, const char *name, uint32_t version, struct cat_image *ret,
@@ -144,7 +178,7 @@ static int remove_rows(struct catalog *c, const struct cat_image *i, struct err 
 
     if (rc == -EBUSY)
         return err_set(e, rc, "image '%s@%u' is in use", i->name, i->version);
-    return rc < 0 ? rc : cat_layer_bury(c, i->layer, e);
+    return rc < 0 ? rc : cat_layer_release(c, i->layer, e);
 }
 
 int cat_image_remove(struct catalog *c, const struct cat_image *i, struct err *e)

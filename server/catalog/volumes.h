@@ -34,13 +34,16 @@ struct cat_volume {
     int64_t image_id;
     char image_name[NAME_SIZE];
     uint32_t image_version;
-    uint8_t top[CAT_LAYER_BYTES], below[CAT_LAYER_BYTES];
+    uint8_t image_layer[CAT_LAYER_BYTES];
+    uint8_t top[CAT_LAYER_BYTES], below[CAT_LAYER_BYTES]; /* the top stands on below */
     uint64_t size_bytes;
+    uint64_t quota_bytes; /* data that its top may hold; 0: no limit */
     uint64_t generation, epoch;
     bool failed;
     int64_t created_at;
     struct cat_attachment attachment; /* .id 0: none */
     char domain[NAME_SIZE];           /* whose disk it is, or "" */
+    uint64_t snapshots;               /* that hold it; answered, never stored */
 };
 
 /* True if the volume has an attachment that still fits. */
@@ -50,6 +53,28 @@ bool cat_volume_attached(const struct cat_volume *v);
  *   -EEXIST  the name is taken */
 int cat_volume_add(struct catalog *c, const char *name, const struct cat_image *image,
                    const uint8_t top[static CAT_LAYER_BYTES], int64_t *ret_id, struct err *e);
+
+/* The same on any sealed layer: name, image_id, top, below, size_bytes and quota_bytes of *v. */
+int cat_volume_add_on(struct catalog *c, const struct cat_volume *v, int64_t *ret_id,
+                      struct err *e);
+
+/* Its top is sealed: a new one stands on it.  Changes *v likewise. */
+int cat_volume_seal(struct catalog *c, struct cat_volume *v,
+                    const uint8_t new_top[static CAT_LAYER_BYTES], struct err *e);
+
+/* It shows what `below` shows: a new empty top stands on that; generation and epoch + 1; what had
+ * failed is well again.  Layers that nothing needs any more become dead ones.  Changes *v
+ * likewise. */
+int cat_volume_restart(struct catalog *c, struct cat_volume *v,
+                       const uint8_t below[static CAT_LAYER_BYTES],
+                       const uint8_t new_top[static CAT_LAYER_BYTES], struct err *e);
+
+/* Of the volume and of its top, which nobody has written to.  Changes *v likewise. */
+int cat_volume_set_size(struct catalog *c, struct cat_volume *v, uint64_t size_bytes,
+                        struct err *e);
+
+int cat_volume_set_quota(struct catalog *c, struct cat_volume *v, uint64_t quota_bytes,
+                         struct err *e);
 
 int cat_volume_get(struct catalog *c, const char *name, struct cat_volume *ret, struct err *e);
 
@@ -62,11 +87,13 @@ int cat_volume_by_top(struct catalog *c, const uint8_t top[static CAT_LAYER_BYTE
 int cat_volume_list(struct catalog *c, int (*each)(void *ctx, const struct cat_volume *v),
                     void *ctx, struct err *e);
 
-/* Removes the row; the top layer becomes a dead one.  -EBUSY: attached, or a domain's disk. */
+/* Removes the row; layers that nothing else needs become dead ones.  -EBUSY: attached, a domain's
+ * disk, or in a snapshot. */
 int cat_volume_remove(struct catalog *c, const struct cat_volume *v, struct err *e);
 
 /* The content changed by something else than its writer's requests.  -ENOENT if no volume has this
- * top layer. */
+ * top layer, nor one directly on it (a top whose sealing was committed, while its volume went on
+ * with it because nobody knew). */
 int cat_volume_raise_epoch(struct catalog *c, const uint8_t top[static CAT_LAYER_BYTES],
                            struct err *e);
 
@@ -90,7 +117,7 @@ int cat_image_attachments(struct catalog *c, int (*each)(void *ctx, const struct
                           void *ctx, struct err *e);
 
 struct cat_counts {
-    uint64_t images, volumes, volumes_failed, hosts, domains;
+    uint64_t images, volumes, volumes_failed, hosts, domains, snapshots, layers, dead_layers;
 };
 int cat_count(struct catalog *c, struct cat_counts *ret, struct err *e);
 

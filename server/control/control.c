@@ -37,15 +37,12 @@ int control_init(struct control *c, struct err *e)
         rc = uploads_new(c, &c->uploads, e);
     for (size_t i = 0; i < sizeof tables / sizeof *tables && rc == 0; i++)
         rc = tables[i](c->http, e);
-    if (rc == 0)
-        control_watch(c);
-    return rc;
+    return rc < 0 ? rc : control_watch(c, e);
 }
 
 void control_done(struct control *c)
 {
-    if (c->loop)
-        loop_timer_cancel(c->loop, &c->watch);
+    control_watch_end(c);
     jobs_free(c->jobs);
     c->jobs = NULL;
     uploads_free(c->uploads);
@@ -270,7 +267,7 @@ void control_sweep_layers(struct control *c)
     struct err e = { 0 };
     unsigned count;
 
-    while (cat_layer_dead(c->catalog, dead, 16, &count, &e) == 0 && count) {
+    while (cat_layer_dead(c->catalog, NULL, dead, 16, &count, &e) == 0 && count) {
         for (unsigned i = 0; i < count; i++) {
             struct layer_id id;
             memcpy(id.b, dead[i], sizeof id.b);
