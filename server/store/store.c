@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* store - one directory with layers and their map journal: opened, locked, closed; and the list of
- * layers that are open.  It must never know which image or volume a layer belongs to. */
+/* store - one directory with layers and their map journal: opened, locked, closed.  It must never
+ * know which image or volume a layer belongs to. */
 #include "server/store/store.h"
 
 #include <assert.h>
@@ -18,6 +18,7 @@
 #include "server/base/log.h"
 #include "server/io/file_ops.h"
 #include "server/store/chain.h"
+#include "server/store/open_layers.h"
 #include "server/store/replay.h"
 #include "server/store/store_state.h"
 #include "server/store/volume.h"
@@ -179,6 +180,7 @@ int store_open(const struct store_options *o, struct store **ret, struct err *e)
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->idle, NULL);
     chain_init_ops(&s->read_ops);
+    layer_fds_init(s, o->sealed_fds);
     volume_init_ops(s);
 
     rc = open_parts(s, o, e);
@@ -196,6 +198,7 @@ static void close_on_shard(void *arg)
 
     s->closing = true;
     shard_timer_cancel(s->shard, &s->tick);
+    shard_timer_cancel(s->shard, &s->park_timer);
     committer_stop(&s->committer);
 }
 
@@ -210,7 +213,7 @@ void store_close(struct store *s)
             pthread_cond_wait(&s->idle, &s->lock);
         pthread_mutex_unlock(&s->lock);
     }
-    assert(!s->layers); /* all devices are closed */
+    assert(!s->chains && !s->stacks); /* all devices are closed */
     committer_done(&s->committer);
     op_cache_done(&s->read_ops);
     op_cache_done(&s->volume_ops);
@@ -243,148 +246,6 @@ void store_background(struct store *s, int change)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* ---- open layers ------------------------------------------------------------------------------*/
-
-static struct layer *find_open(const struct store *s, struct layer_id id)
-{
-    for (struct layer *l = s->layers; l; l = l->next)
-        if (lay_id_equal(l->id, id))
-            return l;
-    return NULL;
-}
-
-static int load_sealed(struct store *s, struct layer_id id, struct layer **ret, struct err *e)
-{
-    struct layer *l = calloc(1, sizeof *l);
-    int rc;
-
-    if (!l)
-        return err_set(e, -ENOMEM, "out of memory");
-    rc = lay_read_map(&s->dir, id, &l->info, &l->map, e);
-    if (rc < 0) {
-        free(l);
-        return rc;
-    }
-    if (l->info.kind == DISK_TOP)
-        rc = err_set(e, -EINVAL, "it is the writable top of a volume");
-    else
-        rc = lay_open_data(&s->dir, id, false, &l->data_fd, e);
-    if (rc < 0) {
-        map_done(&l->map);
-        free(l);
-        return rc;
-    }
-    l->id = id;
-    l->loaded = true;
-    *ret = l;
-    return 0;
-}
-
-static void free_layer(struct store *s, struct layer *l)
-{
-    s->ops->close(s->ops->ctx, l->data_fd);
-    map_done(&l->map);
-    free(l);
-}
-
-/* An open layer with one more user; NULL and rc = 0 if it is not open. */
-static struct layer *share_open(struct store *s, struct layer_id id, int *ret_rc, struct err *e)
-{
-    struct layer *l = find_open(s, id);
-
-    *ret_rc = 0;
-    if (l && l->is_top) {
-        *ret_rc = err_set(e, -EBUSY, "it is being written to");
-        return NULL;
-    }
-    if (l)
-        l->refs++;
-    return l;
-}
-
-int store_layer_get(struct store *s, struct layer_id id, struct layer **ret, struct err *e)
-{
-    struct layer *l, *fresh = NULL;
-    char text[9];
-    int rc;
-
-    pthread_mutex_lock(&s->lock);
-    l = share_open(s, id, &rc, e);
-    pthread_mutex_unlock(&s->lock);
-    if (!l && rc == 0) {
-        rc = load_sealed(s, id, &fresh, e); /* without the lock: the shard may want it */
-        if (rc == 0) {
-            pthread_mutex_lock(&s->lock);
-            l = share_open(s, id, &rc, e); /* another thread may have been quicker */
-            if (!l && rc == 0) {
-                l = TAKE(fresh);
-                l->refs = 1;
-                l->next = s->layers;
-                s->layers = l;
-            }
-            pthread_mutex_unlock(&s->lock);
-        }
-    }
-    if (fresh)
-        free_layer(s, fresh);
-    if (rc < 0)
-        return err_wrap(e, rc, "layer %s", lay_id_short(id, text));
-    *ret = l;
-    return 0;
-}
-
-static void unlink_layer(struct store *s, struct layer *layer)
-{
-    struct layer **at = &s->layers;
-
-    while (*at != layer)
-        at = &(*at)->next;
-    *at = layer->next;
-}
-
-void store_layer_put(struct store *s, struct layer *l)
-{
-    pthread_mutex_lock(&s->lock);
-    bool last = --l->refs == 0;
-    if (last)
-        unlink_layer(s, l);
-    pthread_mutex_unlock(&s->lock);
-    if (last)
-        free_layer(s, l);
-}
-
-int store_top_add(struct store *s, struct layer *top, struct layer_id id, struct err *e)
-{
-    int rc = 0;
-    char text[9];
-
-    pthread_mutex_lock(&s->lock);
-    if (find_open(s, id)) {
-        rc = err_set(e, -EBUSY, "layer %s is open already", lay_id_short(id, text));
-    } else {
-        top->id = id;
-        top->is_top = true;
-        top->next = s->layers;
-        s->layers = top;
-    }
-    pthread_mutex_unlock(&s->lock);
-    return rc;
-}
-
-void store_top_loaded(struct store *s, struct layer *top)
-{
-    pthread_mutex_lock(&s->lock);
-    top->loaded = true;
-    pthread_mutex_unlock(&s->lock);
-}
-
-void store_top_remove(struct store *s, struct layer *top)
-{
-    pthread_mutex_lock(&s->lock);
-    unlink_layer(s, top);
-    pthread_mutex_unlock(&s->lock);
-}
-
 /* ---- what control asks of single layers -------------------------------------------------------*/
 
 int layer_remove(struct store *s, struct layer_id id, struct err *e)
@@ -394,7 +255,7 @@ int layer_remove(struct store *s, struct layer_id id, struct err *e)
 
     pthread_mutex_lock(&s->files_lock);
     pthread_mutex_lock(&s->lock);
-    bool open = find_open(s, id) != NULL;
+    bool open = store_layer_find(s, id) != NULL;
     pthread_mutex_unlock(&s->lock);
     rc = open ? err_set(e, -EBUSY, "it is in use") : lay_delete_files(&s->dir, id, e);
     pthread_mutex_unlock(&s->files_lock);
@@ -408,7 +269,7 @@ int layer_usage(struct store *s, struct layer_id id, uint64_t *ret_data_bytes, s
     int rc;
 
     pthread_mutex_lock(&s->lock);
-    const struct layer *l = find_open(s, id);
+    const struct layer *l = store_layer_find(s, id);
     bool known = l && l->loaded;
     if (known)
         *ret_data_bytes =

@@ -21,7 +21,11 @@
 #include "server/store/stats.h"
 #include "server/store/store.h"
 
+struct chain;
+struct stack;
 struct volume;
+
+#define STORE_BUCKETS 256u
 
 struct store {
     const struct file_ops *ops;
@@ -34,32 +38,31 @@ struct store {
     const char *durability;
 
     pthread_mutex_t files_lock; /* a layer's files are being replaced or deleted */
-    pthread_mutex_t lock;       /* guards layers and background */
+    pthread_mutex_t lock;       /* guards layers, stacks, chains and background */
     pthread_cond_t idle;
-    struct layer *layers; /* open ones: sealed (shared, counted) and tops (one device each) */
-    unsigned background;  /* jobs of the store itself that have not ended */
+    struct layer *layers[STORE_BUCKETS]; /* that are open (open_layers.h), by the id's first byte */
+    struct stack *stacks;                /* that are open (stack.h) */
+    struct chain *chains;                /* of the devices */
+    unsigned background; /* jobs of the store itself that have not ended */
+
+    _Atomic unsigned fds; /* of sealed layers that are open */
+    unsigned fd_limit;    /* so many of them stay open */
 
     /* The shard's. */
+    uint64_t fd_clock; /* rises when another sealed layer is read than the last time */
     struct committer committer;
     struct op_cache read_ops, volume_ops, bounces;
-    struct volume *volumes;  /* that have been written to */
-    struct shard_timer tick; /* marks volumes clean; set while there are such volumes */
+    struct volume *volumes;        /* that have been written to */
+    struct shard_timer tick;       /* marks volumes clean; set while there are such volumes */
+    struct shard_timer park_timer; /* tries parked writes again; set while there are any */
+    unsigned parked_volumes;       /* with such writes */
+    uint64_t park_round;           /* how often the timer went off */
     bool closing;
     bool no_probe;           /* the file system cannot read without waiting */
     int64_t slow_until_ns;   /* a write took long: writes go to the pool until then */
     uint64_t unsynced_bytes; /* written since the syncs of their volumes */
     struct store_stats stats;
 };
-
-/* Opens a sealed layer, or counts one more user of it.  Blocks; any thread but a shard. */
-int store_layer_get(struct store *s, struct layer_id id, struct layer **ret, struct err *e);
-void store_layer_put(struct store *s, struct layer *l);
-
-/* A top belongs to one device: -EBUSY if it is open already.  On the list from then on; loaded when
- * its map is there. */
-int store_top_add(struct store *s, struct layer *top, struct layer_id id, struct err *e);
-void store_top_loaded(struct store *s, struct layer *top);
-void store_top_remove(struct store *s, struct layer *top);
 
 /* A job of the store itself begins or has ended; store_close waits for them. */
 void store_background(struct store *s, int change);

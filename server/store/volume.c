@@ -11,7 +11,9 @@
 #include "server/base/clock.h"
 #include "server/base/log.h"
 #include "server/io/file_ops.h"
+#include "server/store/open_layers.h"
 #include "server/store/replay.h"
+#include "server/store/stack.h"
 #include "server/store/store_state.h"
 
 static struct volume *volume_of(struct blkdev *d)
@@ -47,7 +49,7 @@ static void volume_submit(struct blkdev *d, struct blk_req *r)
     switch (r->op) {
     case BLK_READ:
         v->running++;
-        chain_read(v->store, &v->chain, 0, r, read_done, v);
+        chain_read(v->store, &v->chain, CHAIN_ALL, r, read_done, v);
         break;
     case BLK_CACHE:
         v->running++;
@@ -68,6 +70,26 @@ static void volume_submit(struct blkdev *d, struct blk_req *r)
     }
 }
 
+/* Those that have not begun end. */
+static void drop_waiting(struct volume *v, int error)
+{
+    struct vol_op *op;
+
+    v->running++;
+    vol_park_drop(v, error);
+    while ((op = vol_list_take(&v->held)))
+        vol_op_refuse(op, error);
+    v->running--;
+}
+
+static void volume_drop(struct blkdev *d)
+{
+    struct volume *v = volume_of(d);
+
+    drop_waiting(v, -ESHUTDOWN);
+    vol_idle(v);
+}
+
 /* ---- failure ----------------------------------------------------------------------------------*/
 
 void vol_fail(struct volume *v, const char *why)
@@ -80,6 +102,7 @@ void vol_fail(struct volume *v, const char *why)
         v->events.failed(v->events.ctx, v->name, why);
     vol_op_ungate(v, -EIO);
     vol_op_answer_waiting(v, -EIO);
+    drop_waiting(v, -EIO);
     v->running--;
     vol_idle(v);
 }
@@ -137,14 +160,8 @@ static int open_top(struct volume *v, const struct volume_spec *spec, struct err
 
 static void free_volume(struct volume *v)
 {
-    if (v->top->is_top)
-        store_top_remove(v->store, v->top);
-    for (unsigned i = 1; i < v->chain.count; i++)
-        store_layer_put(v->store, v->chain.layers[i]);
-    if (v->top->data_fd >= 0)
-        v->store->ops->close(v->store->ops->ctx, v->top->data_fd);
-    map_done(&v->top->map);
-    free(v->top);
+    chain_close(v->store, &v->chain);
+    store_layer_put(v->store, v->top);
     buf_done(&v->commit.records);
     buf_done(&v->mark.record);
     free(v);
@@ -152,6 +169,7 @@ static void free_volume(struct volume *v)
 
 static int open_layers(struct volume *v, const struct volume_spec *spec, struct err *e)
 {
+    struct stack *below;
     int rc;
 
     rc = store_top_add(v->store, v->top, spec->top, e); /* first: now nobody else opens it */
@@ -163,15 +181,12 @@ static int open_layers(struct volume *v, const struct volume_spec *spec, struct 
     memcpy(v->top->info.name, v->name, sizeof v->name);
     v->top->info.generation = spec->generation;
     v->top->info.epoch = spec->epoch;
-    v->chain.layers[0] = v->top;
-    v->chain.count = 1;
-    for (unsigned i = 0; i < spec->below->count; i++) {
-        rc = store_layer_get(v->store, spec->below->id[i], &v->chain.layers[1 + i], e);
-        if (rc < 0)
-            return rc;
-        v->chain.count++;
-    }
-    if (v->chain.layers[1]->info.size_bytes > spec->size_bytes)
+    rc = store_stack_get(v->store, spec->below, &below, e);
+    if (rc < 0)
+        return rc;
+    v->chain.top = v->top;
+    chain_open(v->store, &v->chain, below);
+    if (stack_size_bytes(below) > spec->size_bytes)
         return err_set(e, -EIO, "it is smaller than the layer below it");
     store_top_loaded(v->store, v->top);
     return 0;
@@ -180,7 +195,7 @@ static int open_layers(struct volume *v, const struct volume_spec *spec, struct 
 int volume_open(struct store *s, const struct volume_spec *spec, const struct volume_events *events,
                 struct volume **ret, struct err *e)
 {
-    static const struct blk_ops ops = { .submit = volume_submit };
+    static const struct blk_ops ops = { .submit = volume_submit, .drop = volume_drop };
     int rc;
 
     if (spec->size_bytes == 0 || spec->size_bytes % 512 || spec->size_bytes > DISK_LAYER_MAX)
@@ -195,6 +210,7 @@ int volume_open(struct store *s, const struct volume_spec *spec, const struct vo
         free(top);
         return err_set(e, -ENOMEM, "open volume '%s': out of memory", spec->name);
     }
+    atomic_init(&top->refs, 1);
     v->top = top;
     v->store = s;
     v->top->data_fd = -1;
@@ -202,7 +218,10 @@ int volume_open(struct store *s, const struct volume_spec *spec, const struct vo
         v->events = *events;
     v->dev = (struct blkdev){ .ops = &ops, .size_bytes = spec->size_bytes };
     memcpy(v->name, spec->name, sizeof v->name - 1);
+    v->quota_bytes = spec->quota_bytes;
     vol_list_init(&v->gated);
+    vol_list_init(&v->held);
+    vol_list_init(&v->park.ops);
     vol_commit_init(v);
 
     rc = open_layers(v, spec, e);
@@ -231,12 +250,13 @@ void vol_idle(struct volume *v)
 {
     if (!v->closing || v->running || v->commit.running || v->mark.busy || v->files == FILES_MAKING)
         return;
-    if (!v->failed && !vol_commit_clean(v)) {
+    bool keep = !v->failed && !v->discarding;
+    if (keep && !vol_commit_clean(v)) {
         v->commit.wanted = true;
         vol_commit_kick(v);
         return;
     }
-    if (!v->failed && v->mark.durable == DISK_OPEN) {
+    if (keep && v->mark.durable == DISK_OPEN) {
         vol_mark_want(v, DISK_CLEAN);
         return;
     }
@@ -260,5 +280,12 @@ void volume_close(struct volume *v, void (*drained)(void *ctx), void *ctx)
     v->closing = true;
     v->drained = drained;
     v->drained_ctx = ctx;
+    drop_waiting(v, -ESHUTDOWN);
     vol_idle(v);
+}
+
+void volume_discard(struct volume *v, void (*drained)(void *ctx), void *ctx)
+{
+    v->discarding = true;
+    volume_close(v, drained, ctx);
 }

@@ -5,6 +5,7 @@
  *   volume_op.c     a mutating request from its gate to its answer
  *   volume_write.c  one piece of it, under its range: first touch, write, zero, punch
  *   volume_commit.c flush: what changed becomes durable; the open and clean marks
+ *   volume_park.c   writes without room wait for it; quotas
  *
  * The order of steps, which is what keeps data, is in volume_op.c and volume_commit.c.
  * Threads: all of it belongs to the store's shard; pool jobs touch only what their comment names.
@@ -39,11 +40,13 @@ struct vol_segment {
 struct vol_op {
     struct vol_op *next; /* of the one list it waits in: gated, joined, unanswered */
     struct volume *v;
-    struct blk_req *r; /* NULL once it was answered */
-    bool busy;         /* something of it still runs; freed when answered and not busy */
-    bool punching;     /* its range goes with the punch, not with the commit */
-    bool joined;       /* waits for a commit */
-    bool settled;      /* its answer is given, or waits for OPEN alone */
+    struct blk_req *r;        /* NULL once it was answered */
+    bool busy;                /* something of it still runs; freed when answered and not busy */
+    bool punching;            /* its range goes with the punch, not with the commit */
+    bool joined;              /* waits for a commit */
+    bool settled;             /* its answer is given, or waits for OPEN alone */
+    bool counted;             /* in volume.mutators: it has begun */
+    uint64_t promised_blocks; /* of the volume's, likewise */
     struct range range;
     uint64_t at, end;   /* bytes of the request that are still to be done */
     uint64_t piece_end; /* the piece [at, piece_end) runs */
@@ -71,7 +74,7 @@ struct volume {
     char name[64];
     struct layer *top;  /* its map is the live one; info.generation and epoch as the owner said;
                          * replaced by an empty one when it is sealed */
-    struct chain chain; /* [0] is top */
+    struct chain chain; /* its top is `top` */
     struct range_table ranges;
     enum vol_files files;
     struct vol_list gated; /* wait for the files */
@@ -81,11 +84,25 @@ struct volume {
         struct err err;
     } make;
 
-    unsigned running; /* requests of any kind, answered or not, that are not over */
+    unsigned running;  /* requests of any kind, answered or not, that are not over */
+    unsigned mutators; /* of these: that change something and have begun */
     bool failed, closing;
+    bool discarding; /* closing, and what was written is of no use to anyone */
+    bool held_back;  /* a seal is under way: new mutators and flushes wait in `held` */
+    struct vol_list held;
     struct volume_events events;
     void (*drained)(void *ctx);
     void *drained_ctx;
+
+    uint64_t quota_bytes;     /* of data in the top; 0 = no limit */
+    uint64_t promised_blocks; /* first touches that run will add them */
+    struct {
+        struct vol_list ops;  /* oldest first */
+        struct vol_op *probe; /* the one of them that tries again */
+        bool retrying, stuck; /* vol_park_retry() is at work; the probe found no room */
+        bool told;            /* the owner knows that writes wait */
+        uint64_t round;       /* store.park_round in which it was tried last */
+    } park;
 
     bool dirty;              /* data was written since the last commit began */
     uint64_t unsynced_bytes; /* likewise, how much */
@@ -128,6 +145,14 @@ static inline void vol_list_add(struct vol_list *l, struct vol_op *op)
     l->end = &op->next;
 }
 
+static inline void vol_list_push(struct vol_list *l, struct vol_op *op)
+{
+    op->next = l->first;
+    if (!l->first)
+        l->end = &op->next;
+    l->first = op;
+}
+
 static inline struct vol_op *vol_list_take(struct vol_list *l)
 {
     struct vol_op *op = l->first;
@@ -154,6 +179,18 @@ void vol_idle(struct volume *v);
 /* Takes a mutator or flush on.  r is answered with -EIO when there is no memory. */
 void vol_op_start(struct volume *v, struct blk_req *r);
 
+/* One that was taken on begins. */
+void vol_op_begin(struct vol_op *op);
+
+/* A mutator begins, or goes on from the piece at which it was paused. */
+void vol_op_go(struct vol_op *op);
+
+/* It has not begun, or begins again later; its range is the caller's business. */
+void vol_op_pause(struct vol_op *op);
+
+/* Answers one that has not begun; it is over. */
+void vol_op_refuse(struct vol_op *op, int error);
+
 /* The piece that held op->range is over. */
 void vol_op_piece_done(struct vol_op *op, int error);
 
@@ -169,7 +206,7 @@ void vol_op_committed(struct vol_op *op, int error);
 /* OPEN is durable, or (error) will never be. */
 void vol_op_answer_waiting(struct volume *v, int error);
 
-/* All that wait for files go on, or (error) end. */
+/* All that wait for files go on, or (error) end, or (-ENOSPC) are parked. */
 void vol_op_ungate(struct volume *v, int error);
 
 /* ---- volume_write.c ---------------------------------------------------------------------------
@@ -178,6 +215,25 @@ void vol_write_piece(struct vol_op *op);
 void vol_zero_piece(struct vol_op *op); /* whole blocks become zero */
 /* Is [at, piece_end) whole blocks that may become zero without being written? */
 bool vol_piece_is_hole(const struct vol_op *op);
+
+/* ---- volume_park.c ----------------------------------------------------------------------------*/
+
+/* The request waits until there is room; the caller lets its range go, if it has one.  error:
+ * -ENOSPC (of the store) or -EDQUOT (its quota).  0, or what it must be answered with instead. */
+int vol_park(struct vol_op *op, int error);
+
+/* Room for the blocks of this range that are not DATA yet, for as long as the piece runs: 0,
+ * -EDQUOT, or -ENOSPC because others wait already. */
+int vol_park_take_room(struct vol_op *op, uint64_t block, uint64_t count);
+
+/* There may be room now. */
+void vol_park_retry(struct volume *v);
+/* It has found room: if it was the one that tried, the others go on. */
+void vol_park_passed(struct vol_op *op);
+/* Those that wait end with this error. */
+void vol_park_drop(struct volume *v, int error);
+/* The store's timer: tries all again. */
+void vol_park_tick(struct shard_timer *t);
 
 /* ---- volume_commit.c --------------------------------------------------------------------------*/
 

@@ -27,9 +27,18 @@ void volume_init_ops(struct store *s)
     op_cache_init(&s->volume_ops, sizeof(struct vol_op), OPS_KEPT);
     op_cache_init(&s->bounces, BLK_BLOCK, BOUNCES_KEPT);
     s->tick.fn = vol_tick;
+    s->park_timer.fn = vol_park_tick;
 }
 
 /* ---- end --------------------------------------------------------------------------------------*/
+
+void vol_op_pause(struct vol_op *op)
+{
+    op->v->mutators -= op->counted;
+    op->counted = false;
+    op->v->promised_blocks -= op->promised_blocks;
+    op->promised_blocks = 0;
+}
 
 static void free_if_over(struct vol_op *op)
 {
@@ -37,6 +46,7 @@ static void free_if_over(struct vol_op *op)
 
     if (op->r || op->busy)
         return;
+    vol_op_pause(op);
     op_put(&v->store->volume_ops, op);
     v->running--;
     vol_idle(v);
@@ -52,6 +62,12 @@ static void deliver(struct vol_op *op, int error)
     r->done(r); /* may submit more, or close the volume */
     op->v->running--;
     free_if_over(op);
+}
+
+void vol_op_refuse(struct vol_op *op, int error)
+{
+    op->busy = false;
+    deliver(op, error);
 }
 
 void vol_op_over(struct vol_op *op)
@@ -92,6 +108,7 @@ static void end(struct vol_op *op, int error)
 
     v->last_mutation_ns = clock_mono_ns();
     range_leave(&v->ranges, &op->range, granted);
+    vol_park_passed(op);
     if (!op->settled)
         vol_op_answer(op, error);
     vol_op_over(op);
@@ -157,11 +174,23 @@ void vol_op_piece_done(struct vol_op *op, int error)
 {
     struct volume *v = op->v;
 
+    v->promised_blocks -= op->promised_blocks;
+    op->promised_blocks = 0;
+    if (error == -ENOSPC || error == -EDQUOT) {
+        error = vol_park(op, error);
+        if (error == 0) {
+            range_leave(&v->ranges, &op->range, granted);
+            vol_idle(v); /* a seal may have waited for it */
+            return;
+        }
+    }
     if (error < 0 || op->piece_end == op->end) {
-        if (error == 0 && !op->settled && (op->r->flags & BLK_FUA))
+        if (error == 0 && !op->settled && (op->r->flags & BLK_FUA)) {
+            vol_park_passed(op);
             vol_commit_join(v, op); /* goes on in vol_op_committed */
-        else
+        } else {
             end(op, error);
+        }
         return;
     }
     range_leave(&v->ranges, &op->range, granted);
@@ -186,17 +215,19 @@ static bool set_extent(struct vol_op *op)
     return op->at < op->end;
 }
 
+static void enlist(struct volume *v)
+{
+    if (v->listed)
+        return;
+    v->listed = true;
+    v->next = v->store->volumes;
+    v->store->volumes = v;
+    vol_tick_start(v->store);
+}
+
 static void start(struct vol_op *op)
 {
-    struct volume *v = op->v;
-
-    if (!v->listed) {
-        v->listed = true;
-        v->next = v->store->volumes;
-        v->store->volumes = v;
-        vol_tick_start(v->store);
-    }
-    vol_mark_want(v, DISK_OPEN);
+    vol_mark_want(op->v, DISK_OPEN);
     next_piece(op);
 }
 
@@ -206,12 +237,11 @@ void vol_op_ungate(struct volume *v, int error)
 
     v->running++;
     while ((op = vol_list_take(&v->gated))) {
-        if (error == 0) {
+        int rc = error == -ENOSPC ? vol_park(op, error) : error;
+        if (rc < 0)
+            vol_op_refuse(op, rc);
+        else if (error == 0)
             start(op);
-        } else {
-            op->busy = false;
-            deliver(op, error);
-        }
     }
     v->running--;
 }
@@ -260,6 +290,32 @@ static void answer_at_once(struct blk_req *r, int error)
     r->done(r);
 }
 
+void vol_op_go(struct vol_op *op)
+{
+    struct volume *v = op->v;
+
+    op->counted = true;
+    v->mutators++;
+    enlist(v);
+    if (v->files == FILES_READY) {
+        start(op);
+        return;
+    }
+    vol_list_add(&v->gated, op);
+    if (v->files == FILES_NONE)
+        make_files(v);
+}
+
+void vol_op_begin(struct vol_op *op)
+{
+    if (op->r->op == BLK_FLUSH)
+        vol_commit_join(op->v, op);
+    else if (!set_extent(op))
+        vol_op_refuse(op, 0);
+    else
+        vol_op_go(op);
+}
+
 void vol_op_start(struct volume *v, struct blk_req *r)
 {
     if (v->failed) {
@@ -277,16 +333,8 @@ void vol_op_start(struct volume *v, struct blk_req *r)
     }
     *op = (struct vol_op){ .v = v, .r = r, .busy = true };
     v->running++;
-    if (r->op == BLK_FLUSH) {
-        vol_commit_join(v, op);
-    } else if (!set_extent(op)) {
-        op->busy = false;
-        deliver(op, 0);
-    } else if (v->files == FILES_READY) {
-        start(op);
-    } else {
-        vol_list_add(&v->gated, op);
-        if (v->files == FILES_NONE)
-            make_files(v);
-    }
+    if (v->held_back)
+        vol_list_add(&v->held, op);
+    else
+        vol_op_begin(op);
 }

@@ -74,9 +74,17 @@ static void punched(struct pool_job *j)
 {
     struct vol_op *op = op_of_job(j);
 
+    struct volume *v = op->v;
+    bool more_room = op->error == 0;
+
+    v->running++;
     op->punching = false;
     if (!op->joined) /* else the commit ends it, range and all */
         vol_op_piece_done(op, op->error);
+    if (more_room)
+        vol_park_retry(v);
+    v->running--;
+    vol_idle(v);
 }
 
 static void punch(struct vol_op *op)
@@ -91,8 +99,9 @@ void vol_zero_piece(struct vol_op *op)
     struct volume *v = op->v;
     uint64_t first = first_block(op), count = block_count(op);
 
-    if (map_reserve(&v->top->map, first, count, true) < 0) {
-        vol_op_piece_done(op, -EIO);
+    int rc = map_reserve(&v->top->map, first, count, true);
+    if (rc < 0) {
+        vol_op_piece_done(op, rc == -ENOSPC ? rc : -EIO);
         return;
     }
     bool had_data = map_any_data(&v->top->map, first, count);
@@ -104,6 +113,7 @@ void vol_zero_piece(struct vol_op *op)
     op->segments[0] =
         (struct vol_segment){ .offset = first * BLK_BLOCK, .length = count * BLK_BLOCK };
     op->segment_count = 1;
+    op->error = 0;
     punch(op);
     if (op->piece_end != op->end)
         return;
@@ -317,7 +327,7 @@ static void make_whole(struct vol_op *op, int side)
     op->below = (struct blk_req){
         .op = BLK_READ, .offset = block * BLK_BLOCK, .length = BLK_BLOCK, .buf = op->bounce[side]
     };
-    chain_read(v->store, &v->chain, 1, &op->below, below_read, op);
+    chain_read(v->store, &v->chain, CHAIN_BELOW, &op->below, below_read, op);
 }
 
 void vol_write_piece(struct vol_op *op)
@@ -330,8 +340,14 @@ void vol_write_piece(struct vol_op *op)
         vol_op_piece_done(op, 0);
         return;
     }
-    if (map_reserve(&v->top->map, first_block(op), block_count(op), true) < 0)
-        vol_op_piece_done(op, -EIO);
+    int rc = vol_park_take_room(op, first_block(op), block_count(op));
+    if (rc == 0) {
+        rc = map_reserve(&v->top->map, first_block(op), block_count(op), true);
+        if (rc < 0 && rc != -ENOSPC)
+            rc = -EIO;
+    }
+    if (rc < 0)
+        vol_op_piece_done(op, rc);
     else
         make_whole(op, 0);
 }

@@ -131,7 +131,7 @@ static void run_task(struct shard *s)
 bool fake_step(void)
 {
     struct shard *s = &fake.shard;
-    unsigned ready = (s->messages != NULL) + (s->tasks != NULL);
+    unsigned ready = (s->messages ? 1u : 0) + (s->tasks ? 1u : 0);
 
     for (int i = 0; i < POOLS; i++)
         ready += fake.pools[i].count && !fake.pools[i].held;

@@ -116,6 +116,16 @@ static void count_failure(void *ctx, const char *name, const char *why)
     g->failures++;
 }
 
+static void note_parked(void *ctx, const char *name, bool parked, const char *why)
+{
+    struct rig *g = ctx;
+
+    (void)name;
+    g->parked += parked ? 1 : -1u;
+    if (parked)
+        snprintf(g->why, sizeof g->why, "%s", why);
+}
+
 const struct layer_chain *rig_chain(struct layer_id id)
 {
     static struct layer_chain chain;
@@ -133,8 +143,9 @@ struct volume *rig_volume(struct rig *g, struct layer_id top, struct layer_id be
                                 .below = &chain,
                                 .size_bytes = size_bytes,
                                 .generation = 1,
-                                .epoch = epoch };
-    struct volume_events events = { .failed = count_failure, .ctx = g };
+                                .epoch = epoch,
+                                .quota_bytes = g->quota_bytes };
+    struct volume_events events = { .failed = count_failure, .parked = note_parked, .ctx = g };
     struct volume *v;
 
     CHECK(volume_open(g->store, &spec, &events, &v, &e));

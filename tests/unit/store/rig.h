@@ -18,7 +18,10 @@ struct rig {
     const struct file_ops *ops; /* NULL: the kernel's */
     uint64_t journal_bytes;
     struct store *store;
-    unsigned failures; /* volumes that said that they failed */
+    unsigned failures;    /* volumes that said that they failed */
+    unsigned parked;      /* that said that their writes wait for room, and not that they go on */
+    char why[128];        /* of the last of these */
+    uint64_t quota_bytes; /* of volumes that are opened */
 };
 
 /* Fails the test, with the message, when rc is not what was wanted. */
