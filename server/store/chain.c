@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* chain - a stack of layers, read. */
+/* chain - what a device reads through. */
 #include "server/store/chain.h"
 
 #include <assert.h>
@@ -8,16 +8,20 @@
 #include <string.h>
 
 #include "server/base/checked.h"
+#include "server/base/log.h"
 #include "server/block/blkdev.h"
 #include "server/io/file_ops.h"
 #include "server/io/pool.h"
+#include "server/store/open_layers.h"
+#include "server/store/stack.h"
 #include "server/store/store_state.h"
 
 #define SEGMENTS 16u /* of one trip to the pool */
 #define OPS_KEPT 64u /* structures kept for the next reads */
 
 struct segment {
-    int fd;
+    struct layer *layer; /* counted */
+    int fd, opened;      /* opened: by this job, because the layer's was closed; else -1 */
     char *buf;
     uint64_t length, offset;
 };
@@ -27,11 +31,11 @@ struct read_op {
     struct pool_job job;
     struct store *store;
     const struct chain *chain;
-    unsigned from;
     struct blk_req *r;
     uint64_t at; /* bytes of the request that are there when the segments are */
     chain_done_fn done;
     void *ctx;
+    enum chain_part part;
     unsigned count;
     int error;
     struct segment segments[SEGMENTS];
@@ -43,35 +47,64 @@ void chain_init_ops(struct op_cache *c)
     op_cache_init(c, sizeof(struct read_op), OPS_KEPT);
 }
 
-uint64_t chain_resolve(const struct chain *c, unsigned from, uint64_t block, uint64_t limit,
+/* ---- what a chain stands on -------------------------------------------------------------------*/
+
+void chain_open(struct store *s, struct chain *c, struct stack *below)
+{
+    c->below = below;
+    pthread_mutex_lock(&s->lock);
+    c->at = &s->chains;
+    c->next = s->chains;
+    if (c->next)
+        c->next->at = &c->next;
+    s->chains = c;
+    pthread_mutex_unlock(&s->lock);
+}
+
+void chain_close(struct store *s, struct chain *c)
+{
+    if (!c->at)
+        return;
+    pthread_mutex_lock(&s->lock);
+    *c->at = c->next;
+    if (c->next)
+        c->next->at = c->at;
+    c->at = NULL;
+    pthread_mutex_unlock(&s->lock);
+    store_stack_put(s, c->below);
+    c->below = NULL;
+}
+
+void chain_replace_below(struct store *s, struct chain *c, struct stack *below)
+{
+    store_stack_put(s, c->below);
+    c->below = below;
+}
+
+uint64_t chain_resolve(const struct chain *c, enum chain_part part, uint64_t block, uint64_t limit,
                        struct layer **ret)
 {
-    assert(limit);
-    for (unsigned i = from; i < c->count; i++) {
-        struct layer *l = c->layers[i];
-        enum disk_block_state state;
+    struct layer *top = c->top;
 
-        if (block >= l->map.blocks)
-            continue; /* it is smaller than what lies on it */
-        if (limit > l->map.blocks - block)
-            limit = l->map.blocks - block;
-        limit = map_run(&l->map, block, limit, &state);
-        if (state == DISK_INHERIT)
-            continue;
-        *ret = state == DISK_DATA ? l : NULL;
-        return limit;
+    assert(limit);
+    if (part == CHAIN_ALL && top) {
+        enum disk_block_state state;
+        limit = map_run(&top->map, block, limit, &state);
+        if (state != DISK_INHERIT) {
+            *ret = state == DISK_DATA ? top : NULL;
+            return limit;
+        }
     }
-    *ret = NULL;
-    return limit;
+    return stack_resolve(c->below, block, limit, ret);
 }
 
 /* Bytes from `offset` on that one layer owns, at most `length`. */
-static uint64_t resolve_bytes(const struct chain *c, unsigned from, uint64_t offset,
+static uint64_t resolve_bytes(const struct chain *c, enum chain_part part, uint64_t offset,
                               uint64_t length, struct layer **ret)
 {
     uint64_t block = offset / BLK_BLOCK, inside = offset % BLK_BLOCK;
     uint64_t blocks = (inside + length + BLK_BLOCK - 1) / BLK_BLOCK;
-    uint64_t run = chain_resolve(c, from, block, blocks, ret) * BLK_BLOCK - inside;
+    uint64_t run = chain_resolve(c, part, block, blocks, ret) * BLK_BLOCK - inside;
 
     return run < length ? run : length;
 }
@@ -80,20 +113,21 @@ static uint64_t resolve_bytes(const struct chain *c, unsigned from, uint64_t off
 
 /* As much as is in the page cache or is zeros.  Returns how far the request is (bytes from its
  * start), or -errno. */
-static int64_t read_cached(struct store *s, const struct chain *c, unsigned from,
+static int64_t read_cached(struct store *s, const struct chain *c, enum chain_part part,
                            const struct blk_req *r, uint64_t at)
 {
     while (at < r->length) {
         char *buf = (char *)r->buf + at;
         struct layer *l;
-        uint64_t run = resolve_bytes(c, from, r->offset + at, r->length - at, &l);
+        uint64_t run = resolve_bytes(c, part, r->offset + at, r->length - at, &l);
 
         if (!l) {
             memset(buf, 0, run);
             at += run;
             continue;
         }
-        if (s->no_probe)
+        layer_fd_touch(&s->fd_clock, l);
+        if (s->no_probe || l->data_fd < 0)
             break;
         ssize_t got = s->ops->read_cached(s->ops->ctx, l->data_fd, buf, run, r->offset + at);
         if (got == -EOPNOTSUPP)
@@ -108,13 +142,53 @@ static int64_t read_cached(struct store *s, const struct chain *c, unsigned from
     return (int64_t)at;
 }
 
+static struct read_op *op_of(struct pool_job *j)
+{
+    return (struct read_op *)((char *)j - offsetof(struct read_op, job));
+}
+
+/* On the pool: a descriptor for each segment. */
+static int open_segments(struct read_op *op)
+{
+    struct err e = { 0 };
+
+    for (unsigned i = 0; i < op->count; i++) {
+        struct segment *g = &op->segments[i];
+        if (g->fd >= 0)
+            continue;
+        for (unsigned k = 0; k < i && g->fd < 0; k++)
+            if (op->segments[k].layer == g->layer)
+                g->fd = op->segments[k].fd;
+        if (g->fd >= 0)
+            continue;
+        int rc = lay_open_data(&op->store->dir, g->layer->id, false, &g->opened, &e);
+        if (rc < 0) {
+            log_error("store %s: %s", op->store->path, e.msg);
+            return rc;
+        }
+        g->fd = g->opened;
+    }
+    return 0;
+}
+
 static void run_segments(struct pool_job *j)
 {
-    struct read_op *op = (struct read_op *)((char *)j - offsetof(struct read_op, job));
+    struct read_op *op = op_of(j);
 
+    op->error = open_segments(op);
     for (unsigned i = 0; i < op->count && op->error == 0; i++)
         op->error = lay_read_all(op->store->ops, op->segments[i].fd, op->segments[i].buf,
                                  op->segments[i].length, op->segments[i].offset);
+}
+
+static void add_segment(struct read_op *op, struct layer *l, char *buf, uint64_t length,
+                        uint64_t offset)
+{
+    store_layer_ref(l);
+    layer_fd_hold(l);
+    op->segments[op->count++] = (struct segment){
+        .layer = l, .fd = l->data_fd, .opened = -1, .buf = buf, .length = length, .offset = offset
+    };
 }
 
 /* The next segments, from op->at on; zeros between them are filled in here. */
@@ -122,20 +196,27 @@ static void gather(struct read_op *op)
 {
     const struct blk_req *r = op->r;
 
-    op->count = 0;
     while (op->at < r->length && op->count < SEGMENTS) {
         struct layer *l;
         char *buf = (char *)r->buf + op->at;
         uint64_t offset = r->offset + op->at;
-        uint64_t run = resolve_bytes(op->chain, op->from, offset, r->length - op->at, &l);
+        uint64_t run = resolve_bytes(op->chain, op->part, offset, r->length - op->at, &l);
 
         if (l)
-            op->segments[op->count++] =
-                (struct segment){ .fd = l->data_fd, .buf = buf, .length = run, .offset = offset };
+            add_segment(op, l, buf, run, offset);
         else
             memset(buf, 0, run);
         op->at += run;
     }
+}
+
+static void drop_segments(struct read_op *op)
+{
+    for (unsigned i = 0; i < op->count; i++) {
+        layer_fd_release(op->store, op->segments[i].layer, op->segments[i].opened);
+        store_layer_put(op->store, op->segments[i].layer);
+    }
+    op->count = 0;
 }
 
 static void finish(struct read_op *op)
@@ -152,51 +233,56 @@ static void finish(struct read_op *op)
 
 static void segments_read(struct pool_job *j)
 {
-    struct read_op *op = (struct read_op *)((char *)j - offsetof(struct read_op, job));
+    struct read_op *op = op_of(j);
     int64_t at = (int64_t)op->at;
 
+    drop_segments(op);
     if (op->error == 0 && op->at < op->r->length)
-        at = read_cached(op->store, op->chain, op->from, op->r, op->at);
+        at = read_cached(op->store, op->chain, op->part, op->r, op->at);
     if (at < 0)
         op->error = (int)at;
     else
         op->at = (uint64_t)at;
     if (op->error == 0 && op->at < op->r->length)
         gather(op);
-    else
-        op->count = 0;
     if (op->count)
         pool_submit(op->store->read_pool, &op->job);
     else
         finish(op);
 }
 
-void chain_read(struct store *s, const struct chain *c, unsigned from, struct blk_req *r,
+static struct read_op *new_op(struct store *s, struct blk_req *r, chain_done_fn done, void *ctx)
+{
+    struct read_op *op = op_get(&s->read_ops);
+
+    if (op) {
+        *op = (struct read_op){ .store = s, .r = r, .done = done, .ctx = ctx };
+        op->job.home = s->shard;
+    }
+    return op;
+}
+
+void chain_read(struct store *s, const struct chain *c, enum chain_part part, struct blk_req *r,
                 chain_done_fn done, void *ctx)
 {
-    int64_t at = read_cached(s, c, from, r, 0);
+    int64_t at = read_cached(s, c, part, r, 0);
 
     if (at < 0 || (uint64_t)at == r->length) {
         r->error = at < 0 ? -EIO : 0;
         done(ctx, r);
         return;
     }
-    struct read_op *op = op_get(&s->read_ops);
+    struct read_op *op = new_op(s, r, done, ctx);
     if (!op) {
         r->error = -EIO;
         done(ctx, r);
         return;
     }
-    *op = (struct read_op){
-        .job = { .run = run_segments, .done = segments_read, .home = s->shard },
-        .store = s,
-        .chain = c,
-        .from = from,
-        .r = r,
-        .at = (uint64_t)at,
-        .done = done,
-        .ctx = ctx,
-    };
+    op->job.run = run_segments;
+    op->job.done = segments_read;
+    op->chain = c;
+    op->part = part;
+    op->at = (uint64_t)at;
     gather(op);
     pool_submit(s->read_pool, &op->job);
 }
@@ -205,9 +291,11 @@ void chain_read(struct store *s, const struct chain *c, unsigned from, struct bl
 
 static void run_read_ahead(struct pool_job *j)
 {
-    struct read_op *op = (struct read_op *)((char *)j - offsetof(struct read_op, job));
+    struct read_op *op = op_of(j);
     const struct file_ops *ops = op->store->ops;
 
+    if (open_segments(op) < 0)
+        return;
     for (unsigned i = 0; i < op->count; i++)
         (void)ops->will_read(ops->ctx, op->segments[i].fd, op->segments[i].offset,
                              op->segments[i].length); /* a hint: nobody misses it */
@@ -215,13 +303,16 @@ static void run_read_ahead(struct pool_job *j)
 
 static void read_ahead_done(struct pool_job *j)
 {
-    finish((struct read_op *)((char *)j - offsetof(struct read_op, job)));
+    struct read_op *op = op_of(j);
+
+    drop_segments(op);
+    finish(op);
 }
 
 void chain_cache(struct store *s, const struct chain *c, struct blk_req *r, chain_done_fn done,
                  void *ctx)
 {
-    struct read_op *op = op_get(&s->read_ops);
+    struct read_op *op = new_op(s, r, done, ctx);
     uint64_t at = 0;
 
     r->error = 0;
@@ -229,19 +320,13 @@ void chain_cache(struct store *s, const struct chain *c, struct blk_req *r, chai
         done(ctx, r);
         return;
     }
-    *op = (struct read_op){
-        .job = { .run = run_read_ahead, .done = read_ahead_done, .home = s->shard },
-        .store = s,
-        .r = r,
-        .done = done,
-        .ctx = ctx,
-    };
+    op->job.run = run_read_ahead;
+    op->job.done = read_ahead_done;
     while (at < r->length && op->count < SEGMENTS) { /* a hint: its beginning will do */
         struct layer *l;
-        uint64_t run = resolve_bytes(c, 0, r->offset + at, r->length - at, &l);
+        uint64_t run = resolve_bytes(c, CHAIN_ALL, r->offset + at, r->length - at, &l);
         if (l)
-            op->segments[op->count++] =
-                (struct segment){ .fd = l->data_fd, .length = run, .offset = r->offset + at };
+            add_segment(op, l, NULL, run, r->offset + at);
         at += run;
     }
     if (op->count)
@@ -257,7 +342,7 @@ void chain_status(const struct chain *c, struct blk_req *r)
 
     while (at < r->length) {
         struct layer *l;
-        uint64_t run = resolve_bytes(c, 0, r->offset + at, r->length - at, &l);
+        uint64_t run = resolve_bytes(c, CHAIN_ALL, r->offset + at, r->length - at, &l);
         uint32_t state = l ? BLK_EXT_DATA : BLK_EXT_HOLE | BLK_EXT_ZERO;
 
         if (used && r->extents[used - 1].state == state)

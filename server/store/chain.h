@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* chain - a stack of layers, read: which layer owns a block, and its bytes.
+/* chain - what a device reads through: a top, if it has one, on a stack of sealed layers.
  *
- * Owns nothing but the state of reads that wait for the disk.  Must never know volumes or images.
- * Threads: the shard's, but for the pool job inside. */
+ * Owns one count of the stack, and the state of reads that wait for the disk.  Must never know
+ * volumes or images.
+ * Threads: the shard's, but for the pool jobs inside, chain_open and what their comment says. */
 #ifndef GRIDBOX_STORE_CHAIN_H
 #define GRIDBOX_STORE_CHAIN_H
 
@@ -13,28 +14,44 @@
 struct blk_req;
 struct layer;
 struct op_cache;
+struct stack;
 struct store;
 
-#define CHAIN_MAX (1 + LAYER_CHAIN_MAX) /* layers of one stack, with the top */
-
+/* Part of a device, at one address from chain_open to chain_close.  top and below change only on
+ * the shard, at any time between two of its steps: reads in flight count the layers that they use.
+ */
 struct chain {
-    struct layer *layers[CHAIN_MAX]; /* [0] is the top; all but the last have a parent */
-    unsigned count;
+    struct layer *top; /* the device's own; NULL: none */
+    struct stack *below;
+    struct chain *next, **at; /* the store's list */
 };
 
 /* Sets up the store's list of reads. */
 void chain_init_ops(struct op_cache *c);
 
+/* Takes over the caller's count of below; from now on store_restack may replace it.  top is set
+ * before.  Any thread. */
+void chain_open(struct store *s, struct chain *c, struct stack *below);
+
+/* Idempotent; legal on one that is all zero, and then on any thread. */
+void chain_close(struct store *s, struct chain *c);
+
+/* Takes over the caller's count of `below`.  On the shard. */
+void chain_replace_below(struct store *s, struct chain *c, struct stack *below);
+
+/* Which part of a chain is looked at. */
+enum chain_part { CHAIN_ALL, CHAIN_BELOW };
+
 /* Who owns `block` and how many blocks from there on (1 to limit) it also owns.  *ret NULL: they
- * read as zeros.  from: the layer to begin with; the blocks may lie beyond the end of a layer. */
-uint64_t chain_resolve(const struct chain *c, unsigned from, uint64_t block, uint64_t limit,
+ * read as zeros.  The blocks may lie beyond the end of a layer. */
+uint64_t chain_resolve(const struct chain *c, enum chain_part part, uint64_t block, uint64_t limit,
                        struct layer **ret);
 
-/* Reads r->offset, r->length into r->buf from layer `from` down, straight from the page cache or by
- * way of the read pool.  done(ctx, r) is called once on the shard, with r->error set, perhaps
- * before this returns.  The chain and its layers must stay until then. */
+/* Reads r->offset, r->length into r->buf, straight from the page cache or by way of the read pool.
+ * done(ctx, r) is called once on the shard, with r->error set, perhaps before this returns.  The
+ * chain must stay open until then. */
 typedef void (*chain_done_fn)(void *ctx, struct blk_req *r);
-void chain_read(struct store *s, const struct chain *c, unsigned from, struct blk_req *r,
+void chain_read(struct store *s, const struct chain *c, enum chain_part part, struct blk_req *r,
                 chain_done_fn done, void *ctx);
 
 /* Fills r->extents for BLK_STATUS; done at once. */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* image - a read-only device of a sealed layer.
- * Owns nothing but its place in the layer's count of users; must never know volumes. */
+/* image - a read-only device of sealed layers.
+ * Owns its chain; must never know volumes. */
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 
 #include "server/block/blkdev.h"
 #include "server/store/chain.h"
+#include "server/store/layer.h"
+#include "server/store/stack.h"
 #include "server/store/store_state.h"
 
 struct image {
@@ -32,7 +34,7 @@ static void image_submit(struct blkdev *d, struct blk_req *r)
 
     switch (r->op) {
     case BLK_READ:
-        chain_read(i->store, &i->chain, 0, r, read_done, NULL);
+        chain_read(i->store, &i->chain, CHAIN_ALL, r, read_done, NULL);
         break;
     case BLK_CACHE:
         chain_cache(i->store, &i->chain, r, read_done, NULL);
@@ -59,21 +61,19 @@ int image_open(struct store *s, const struct layer_chain *layers, uint64_t size_
 {
     static const struct blk_ops ops = { .submit = image_submit };
     struct image *i = calloc(1, sizeof *i);
+    struct stack *below;
     char text[9];
-    int rc = 0;
+    int rc;
 
     if (!i)
         return err_set(e, -ENOMEM, "out of memory");
     i->store = s;
-    for (unsigned n = 0; n < layers->count && rc == 0; n++) {
-        rc = store_layer_get(s, layers->id[n], &i->chain.layers[n], e);
-        if (rc == 0)
-            i->chain.count++;
-    }
-    if (rc == 0 && i->chain.layers[0]->info.size_bytes != size_bytes)
+    rc = store_stack_get(s, layers, &below, e);
+    if (rc == 0)
+        chain_open(s, &i->chain, below);
+    if (rc == 0 && stack_size_bytes(below) != size_bytes)
         rc = err_set(e, -EIO, "layer %s: it has %llu bytes, not %llu",
-                     lay_id_short(layers->id[0], text),
-                     (unsigned long long)i->chain.layers[0]->info.size_bytes,
+                     lay_id_short(layers->id[0], text), (unsigned long long)stack_size_bytes(below),
                      (unsigned long long)size_bytes);
     if (rc < 0) {
         image_close(&i->dev);
@@ -88,7 +88,6 @@ void image_close(struct blkdev *d)
 {
     struct image *i = image_of(d);
 
-    for (unsigned n = 0; n < i->chain.count; n++)
-        store_layer_put(i->store, i->chain.layers[n]);
+    chain_close(i->store, &i->chain);
     free(i);
 }

@@ -7,6 +7,7 @@
 #ifndef GRIDBOX_STORE_LAYER_H
 #define GRIDBOX_STORE_LAYER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -26,14 +27,23 @@ struct layer_dir {
 
 struct layer {
     struct layer_info info;
-    struct map map;
-    int data_fd; /* -1: no files yet (a top that was never written) */
+    struct map map; /* of a sealed layer only `blocks` and `data_blocks`: stacks have indexes */
+    int data_fd;    /* of a top: -1 = no files yet (it was never written); of a sealed layer: -1 =
+                     * closed at present; then it is the shard's */
 
-    /* The store's list of open layers; its lock guards these. */
+    _Atomic unsigned refs; /* volume (its top), stacks, reads in flight */
+
+    /* The shard's; of a sealed layer. */
+    unsigned fd_users; /* jobs that use data_fd */
+    bool fd_counted;   /* data_fd counts against the store's limit */
+    bool damaged;      /* a block of it was found to be wrong */
+    uint64_t fd_used;  /* store.fd_clock when it was read last */
+
+    /* The store's list of open layers (open_layers.h); its lock guards these. */
     struct layer_id id;
-    bool is_top;   /* belongs to one volume; else several devices share it */
-    bool loaded;   /* info and map are there; a top is on the list before they are */
-    unsigned refs; /* devices that share it */
+    bool is_top; /* belongs to one volume; else several stacks share it */
+    bool loaded; /* info and map are there; a top is on the list before they are */
+    bool listed;
     struct layer *next;
 };
 

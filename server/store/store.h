@@ -43,6 +43,8 @@ struct store_options {
     struct pool *read_pool;     /* read misses */
     struct pool *slow_pool;     /* syncs, punches, files to be made */
     const char *live_dir;       /* where live maps lie (store/live.h); NULL = chosen */
+    unsigned sealed_fds;        /* sealed layers whose files stay open; those read least recently
+                                 * are closed; 0 = a quarter of RLIMIT_NOFILE */
 };
 
 /* Opens or makes the store: takes DIR/lock (waits up to 2 s; then -EBUSY "… is in use by gridboxd
