@@ -20,6 +20,7 @@ struct control_lab;
 struct http;
 struct http_request;
 struct jobs;
+struct notices;
 struct store;
 struct uploads;
 
@@ -34,7 +35,7 @@ struct control {
     struct control_lab *lab; /* lab.h */
     struct jobs *jobs;
     struct uploads *uploads;
-    struct loop_timer watch; /* watch.c */
+    struct notices *notices; /* watch.c */
 
     const char *state_dir;
     const char *scratch_dir;  /* STATE/tmp */
@@ -52,8 +53,9 @@ int control_init(struct control *c, struct err *e);
 /* Cancels the jobs and waits for them.  Idempotent. */
 void control_done(struct control *c);
 
-/* From now on volumes that fail are noted; ends with control_done(). */
-void control_watch(struct control *c);
+/* From now on what becomes of the volumes is noted, until control_watch_end() (idempotent). */
+int control_watch(struct control *c, struct err *e);
+void control_watch_end(struct control *c);
 
 /* Has this volume failed?  If nobody has noted it yet, it is noted now. */
 int control_note_failure(struct control *c, const struct cat_volume *v, bool *ret_failed,

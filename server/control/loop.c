@@ -184,6 +184,19 @@ void loop_post(struct loop *l, struct loop_msg *m)
     wake_up(l);
 }
 
+void loop_unpost(struct loop *l, struct loop_msg *m)
+{
+    pthread_mutex_lock(&l->lock);
+    for (struct loop_msg **at = &l->first; *at; at = &(*at)->next)
+        if (*at == m) {
+            *at = m->next;
+            if (!*at)
+                l->last = at;
+            break;
+        }
+    pthread_mutex_unlock(&l->lock);
+}
+
 int loop_watch(struct loop *l, int fd, void (*fn)(void *arg), void *arg, struct loop_watch **ret,
                struct err *e)
 {

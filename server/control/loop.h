@@ -33,6 +33,10 @@ struct loop_msg {
 };
 void loop_post(struct loop *l, struct loop_msg *m);
 
+/* Takes back a message that may be under way, so that its memory can go.  The loop's thread, not
+ * from a message's fn. */
+void loop_unpost(struct loop *l, struct loop_msg *m);
+
 /* Calls fn whenever the descriptor is readable, until loop_unwatch().  The descriptor stays the
  * caller's (the loop watches a copy of it) and should not block. */
 struct loop_watch;

@@ -149,6 +149,8 @@ static void run_set_events(void *arg)
     t->events = o->events ? *o->events : (struct export_events){ 0 };
     shard_timer_cancel(t->shard, &t->look);
     t->look.fn = on_look;
+    for (const struct failure *f = t->devices.failures; f && t->events.failed; f = f->next)
+        t->events.failed(t->events.ctx, f->name, "it has failed before");
     if (t->events.stalled)
         shard_timer_set(t->shard, &t->look, clock_mono_ns() + LOOK_NS);
 }
