@@ -207,7 +207,7 @@ const char *args_value(const struct cli_args *a, const char *name)
     return NULL;
 }
 
-int args_number(const struct cli_args *a, const char *name, uint32_t max, uint32_t *ret,
+int args_number(const struct cli_args *a, const char *name, struct args_range range, uint32_t *ret,
                 struct err *e)
 {
     const char *text = args_value(a, name);
@@ -216,9 +216,19 @@ int args_number(const struct cli_args *a, const char *name, uint32_t max, uint32
         return 0;
     size_t digits = strspn(text, "0123456789");
     unsigned long long n = digits && digits <= 10 ? strtoull(text, NULL, 10) : 0;
-    if (text[digits] || n < 1 || n > max)
-        return err_set(e, -EINVAL, "--%s '%s': use a whole number from 1 to %u", name,
-                       show(text).text, max);
+    if (text[digits] || n < range.least || n > range.most)
+        return err_set(e, -EINVAL, "--%s '%s': use a whole number from %u to %u", name,
+                       show(text).text, range.least, range.most);
     *ret = (uint32_t)n;
+    return 0;
+}
+
+int args_bytes(const char *what, const char *text, uint64_t *ret, struct err *e)
+{
+    if (text_read_bytes(text, ret) < 0)
+        return err_set(e, -EINVAL,
+                       "%s '%s': use a whole number of bytes, or one with K, M, G or T behind it: "
+                       "20G",
+                       what, show(text).text);
     return 0;
 }

@@ -20,10 +20,13 @@ enum cli_kind {
     CLI_NOTHING, /* no value, or one that cannot be guessed */
     CLI_IMAGE,   /* NAME or NAME@VERSION of an image */
     CLI_VOLUME,
+    CLI_SNAPSHOT,
+    CLI_SOURCE, /* NAME of a volume, or NAME@SNAPSHOT */
     CLI_HOST,
     CLI_DOMAIN,
     CLI_FILE,
     CLI_LOADER,
+    CLI_SORT, /* a column of `gridbox top` */
 };
 
 struct cli_option {
@@ -45,6 +48,7 @@ struct cli_command {
     enum cli_kind first, others; /* kinds of the operands */
     struct cli_option options[CLI_OPTIONS_MAX];
     const char *summary; /* one line, no final stop */
+    const char *example; /* a command line that works, without "gridbox" */
     /* Does it.  0, -EINVAL for wrong use (exit 2), any other -errno: failed (exit 1); e is filled.
      */
     int (*run)(struct cli *c, const struct cli_args *a, struct err *e);
@@ -78,10 +82,17 @@ void args_done(struct cli_args *a); /* idempotent; also the AUTO function */
  * the command does not have is our own mistake (assert). */
 const char *args_value(const struct cli_args *a, const char *name);
 
-/* The same as a whole number from 1 to max.  *ret is left alone when the option is absent.
- * -EINVAL "--count 'x': …". */
-int args_number(const struct cli_args *a, const char *name, uint32_t max, uint32_t *ret,
+/* The same as a whole number within a range (least is 1 or more).  *ret is left alone when the
+ * option is absent.  -EINVAL "--count 'x': …". */
+struct args_range {
+    uint32_t least, most;
+};
+int args_number(const struct cli_args *a, const char *name, struct args_range range, uint32_t *ret,
                 struct err *e);
+
+/* Reads an operand that is a size ("20G", see text_read_bytes).  what: its name in the help.
+ * -EINVAL "BYTES 'x': …". */
+int args_bytes(const char *what, const char *text, uint64_t *ret, struct err *e);
 
 /* "gridbox image import" into ret. */
 const char *args_command_name(const struct cli_command *command, char *ret, size_t size);

@@ -61,6 +61,52 @@ void cli_field(struct cli *c, const char *key, const char *value)
     fprintf(c->out, "%-10s  %s\n", key, value[0] ? text_safe(value, safe, sizeof safe) : "-");
 }
 
+int cli_volumes(const struct cli_args *a, unsigned from, json_t *body, struct err *e)
+{
+    bool all = args_value(a, "all") != NULL;
+    const char *verb = a->command->verb;
+    int rc = 0;
+
+    if (all && a->count > from)
+        return err_set(e, -EINVAL, "volume %s: give names or --all, not both", verb);
+    if (!all && a->count <= from)
+        return err_set(e, -EINVAL, "volume %s: give the names of volumes, or --all", verb);
+    if (all)
+        return json_object_set_new(body, "all", json_true()) < 0
+                   ? err_set(e, -ENOMEM, "out of memory")
+                   : 0;
+    AUTO(auto_json) json_t *names = json_array();
+    for (unsigned i = from; i < a->count; i++)
+        rc |= json_array_append_new(names, json_string(a->words[i]));
+    rc |= json_object_set(body, "volumes", names);
+    return rc ? err_set(e, -ENOMEM, "out of memory") : 0;
+}
+
+int cli_check_numbered(const char *what, const char *name, uint32_t count, struct err *e)
+{
+    char safe[100];
+
+    if (count || !strstr(name, "%d"))
+        return 0;
+    return err_set(e, -EINVAL, "%s '%s': a %%d stands for a number: say how many with --count N",
+                   what, text_safe(name, safe, sizeof safe));
+}
+
+int cli_post(struct cli *c, const char *path, const json_t *body, struct client_reply *ret,
+             struct err *e)
+{
+    if (!body)
+        return err_set(e, -ENOMEM, "out of memory");
+    int rc = client_call(c->client, "POST", path, body, 0, ret, e);
+    if (rc < 0 || !c->json)
+        return rc;
+    cli_print_json(c, ret);
+    int status = ret->status;
+    client_reply_done(ret);
+    ret->status = status;
+    return 0;
+}
+
 static int call_one(struct cli *c, const char *method, const char *prefix, const char *name,
                     const char *suffix, struct err *e)
 {

@@ -37,6 +37,19 @@ int cli_list(struct cli *c, const char *path, const char *key, const char *headi
 /* "key  value" with aligned values, for the show commands. */
 void cli_field(struct cli *c, const char *key, const char *value);
 
+/* The volumes that a command is about: adds `volumes` (the operands from number `from` on) or `all`
+ * to a body.  -EINVAL unless there is exactly one of the two. */
+int cli_volumes(const struct cli_args *a, unsigned from, json_t *body, struct err *e);
+
+/* The name of a volume to be made, with or without a count: -EINVAL where a %d is without a count,
+ * which is no name but what somebody forgot. */
+int cli_check_numbered(const char *what, const char *name, uint32_t count, struct err *e);
+
+/* POST path with this body (borrowed; NULL counts as out of memory), then the JSON if that is
+ * wanted: *ret is then empty but for its status, and nothing more is to be printed. */
+int cli_post(struct cli *c, const char *path, const json_t *body, struct client_reply *ret,
+             struct err *e);
+
 /* METHOD PREFIX/NAME/SUFFIX for each operand, in order.  One that fails does not keep the rest from
  * being done: with several, each failure is complained about as it comes. */
 int cli_each(struct cli *c, const struct cli_args *a, const char *method, const char *prefix,

@@ -350,6 +350,12 @@ int client_path(char ret[static CLIENT_PATH_SIZE], const char *prefix, const cha
     return 0;
 }
 
+void auto_json(json_t **j)
+{
+    json_decref(*j);
+    *j = NULL;
+}
+
 const char *client_text(const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));

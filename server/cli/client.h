@@ -69,6 +69,9 @@ int client_upload(struct client *a, const char *path, int fd, uint64_t size_byte
 int client_path(char ret[static CLIENT_PATH_SIZE], const char *prefix, const char *name,
                 const char *suffix, struct err *e);
 
+/* The AUTO function of a json_t pointer; NULL is legal. */
+void auto_json(json_t **j);
+
 /* Members of a JSON object that may be absent or of another kind: "" / 0 / false / NULL then. */
 const char *client_text(const json_t *object, const char *key);
 int64_t client_number(const json_t *object, const char *key);

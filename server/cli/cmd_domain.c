@@ -10,19 +10,14 @@
 #include "server/cli/commands.h"
 #include "server/cli/text.h"
 
-#define MEMORY_MIB_MAX   (1u << 20)
-#define VCPUS_MAX        128u
-#define STOP_SECONDS     60u
-#define STOP_SECONDS_MAX 86400u
-#define START_WAIT       900 /* seconds that `start --wait` waits */
-#define STOP_WAIT        120 /* seconds that `stop --wait` waits beyond the time for the shutdown */
-#define FAILED_SECONDS   30  /* a domain that has failed for so long is given up by --wait */
-#define EVENT_SECONDS    2u  /* how often --wait looks, if no event comes earlier */
-
-static void auto_json(json_t **j)
-{
-    json_decref(*j);
-}
+#define MEMORY_MIB     ((struct args_range){ 32, 1u << 20 })
+#define VCPUS          ((struct args_range){ 1, 128 })
+#define STOP_SECONDS   60u
+#define STOP_RANGE     ((struct args_range){ 1, 86400 })
+#define START_WAIT     900 /* seconds that `start --wait` waits */
+#define STOP_WAIT      120 /* seconds that `stop --wait` waits beyond the time for the shutdown */
+#define FAILED_SECONDS 30  /* a domain that has failed for so long is given up by --wait */
+#define EVENT_SECONDS  2u  /* how often --wait looks, if no event comes earlier */
 
 /* ---- define, list, remove
  * -----------------------------------------------------------------------*/
@@ -31,9 +26,9 @@ int cmd_domain_define(struct cli *c, const struct cli_args *a, struct err *e)
     AUTO(client_reply_done) struct client_reply r = { 0 };
     uint32_t memory_mib = 0, vcpus = 0;
 
-    int rc = args_number(a, "memory", MEMORY_MIB_MAX, &memory_mib, e);
+    int rc = args_number(a, "memory", MEMORY_MIB, &memory_mib, e);
     if (rc == 0)
-        rc = args_number(a, "vcpus", VCPUS_MAX, &vcpus, e);
+        rc = args_number(a, "vcpus", VCPUS, &vcpus, e);
     if (rc < 0)
         return rc;
     AUTO(auto_json)
@@ -212,7 +207,7 @@ int cmd_domain_stop(struct cli *c, const struct cli_args *a, struct err *e)
 {
     uint32_t seconds = STOP_SECONDS;
 
-    int rc = args_number(a, "seconds", STOP_SECONDS_MAX, &seconds, e);
+    int rc = args_number(a, "seconds", STOP_RANGE, &seconds, e);
     if (rc < 0)
         return rc;
     struct wait w = { .state = "stopped", .limit_s = (int64_t)seconds + STOP_WAIT };

@@ -10,11 +10,6 @@
 #include "server/cli/commands.h"
 #include "server/cli/text.h"
 
-static void auto_json(json_t **j)
-{
-    json_decref(*j);
-}
-
 /* "12 s ago"; the server's clock is taken to be ours, so what lies ahead is just now. */
 static const char *seen(const json_t *host, char ret[static TEXT_SIZE])
 {

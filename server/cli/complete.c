@@ -9,6 +9,7 @@
 
 #include "server/base/auto.h"
 #include "server/cli/client.h"
+#include "server/cli/top.h"
 
 #define OUT_MAX        (1u << 20)
 #define HURRY_SECONDS  2
@@ -133,10 +134,9 @@ static const struct {
     enum cli_kind kind;
     const char *path, *key;
 } lists[] = {
-    { CLI_IMAGE, "/v1/images", "images" },
-    { CLI_VOLUME, "/v1/volumes", "volumes" },
-    { CLI_HOST, "/v1/hosts", "hosts" },
-    { CLI_DOMAIN, "/v1/domains", "domains" },
+    { CLI_IMAGE, "/v1/images", "images" },    { CLI_VOLUME, "/v1/volumes", "volumes" },
+    { CLI_SOURCE, "/v1/volumes", "volumes" }, { CLI_SNAPSHOT, "/v1/snapshots", "snapshots" },
+    { CLI_HOST, "/v1/hosts", "hosts" },       { CLI_DOMAIN, "/v1/domains", "domains" },
 };
 
 static void auto_client(struct client **a)
@@ -148,10 +148,15 @@ static void auto_client(struct client **a)
  * versions. */
 static void offer_item(struct buf *out, const struct complete_ask *ask, const json_t *item)
 {
-    const char *name = client_text(item, "name");
-    char version[32];
+    const char *name = client_text(item, "name"), *at = strchr(ask->current, '@');
+    char version[32], volume[REFERENCE_SIZE];
 
-    if (ask->kind != CLI_IMAGE || !strchr(ask->current, '@')) {
+    if (ask->kind == CLI_SOURCE && at) {
+        snprintf(volume, sizeof volume, "%.*s@", (int)(at - ask->current), ask->current);
+        offer(out, ask, volume, name);
+        return;
+    }
+    if (ask->kind != CLI_IMAGE || !at) {
         offer(out, ask, "", name);
         return;
     }
@@ -159,25 +164,47 @@ static void offer_item(struct buf *out, const struct complete_ask *ask, const js
     offer(out, ask, name, version);
 }
 
+/* Where the names that may stand here are listed; *ret_key is the name of the list.  With an '@'
+ * typed behind a volume: the snapshots that hold it. */
+static bool find_list(const struct complete_ask *ask, char ret_path[static CLIENT_PATH_SIZE],
+                      const char **ret_key)
+{
+    const char *at = strchr(ask->current, '@');
+    char volume[REFERENCE_SIZE];
+
+    if (ask->kind == CLI_SOURCE && at) {
+        snprintf(volume, sizeof volume, "%.*s", (int)(at - ask->current), ask->current);
+        *ret_key = "snapshots";
+        return client_path(ret_path, "/v1/snapshots?volume=", volume, "", NULL) == 0;
+    }
+    for (size_t l = 0; l < sizeof lists / sizeof *lists; l++) {
+        if (lists[l].kind != ask->kind)
+            continue;
+        snprintf(ret_path, CLIENT_PATH_SIZE, "%s", lists[l].path);
+        *ret_key = lists[l].key;
+        return true;
+    }
+    return false;
+}
+
 static void offer_names(const struct complete_ask *ask, struct buf *out)
 {
     AUTO(auto_client) struct client *client = NULL;
     AUTO(client_reply_done) struct client_reply r = { 0 };
     struct cli_address address;
-    const char *server = ask->server ? ask->server : getenv("GRIDBOX_SERVER");
-    size_t l = 0, i;
+    const char *server = ask->server ? ask->server : getenv("GRIDBOX_SERVER"), *key;
+    char path[CLIENT_PATH_SIZE];
+    size_t i;
     json_t *item;
 
-    while (l < sizeof lists / sizeof *lists && lists[l].kind != ask->kind)
-        l++;
-    if (l == sizeof lists / sizeof *lists ||
+    if (!find_list(ask, path, &key) ||
         address_parse(server && server[0] ? server : ADDRESS_DEFAULT, &address, NULL) < 0 ||
         client_new(&address, getenv("GRIDBOX_TOKEN"), NULL, &client, NULL) < 0)
         return;
     client_hurry(client, HURRY_SECONDS);
-    if (client_call(client, "GET", lists[l].path, NULL, 0, &r, NULL) < 0)
+    if (client_call(client, "GET", path, NULL, 0, &r, NULL) < 0)
         return;
-    json_array_foreach(json_object_get(r.json, lists[l].key), i, item) offer_item(out, ask, item);
+    json_array_foreach(json_object_get(r.json, key), i, item) offer_item(out, ask, item);
 }
 
 void complete_print(const struct cli_table *table, int count, char *const *words)
@@ -192,6 +219,9 @@ void complete_print(const struct cli_table *table, int count, char *const *words
         if (ask.kind == CLI_LOADER) {
             offer(&out, &ask, "", "auto");
             offer(&out, &ask, "", "undionly");
+        } else if (ask.kind == CLI_SORT) {
+            for (const char *const *key = top_keys; *key; key++)
+                offer(&out, &ask, "", *key);
         } else if (ask.kind == CLI_FILE) {
             buf_addf(&out, ":file\n");
         } else {

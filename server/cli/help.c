@@ -47,6 +47,7 @@ static void print_command(const struct cli_table *table, const struct cli_comman
             c->options[0].name ? " [OPTION...]" : "", c->summary);
     print_options("options", c->options, out);
     print_options("options of every command", table->globals, out);
+    fprintf(out, "\nexample:\n  gridbox %s\n", c->example);
 }
 
 static void print_commands(const struct cli_table *table, const char *group, FILE *out)

@@ -2,9 +2,11 @@
 /* text - what people read.  It knows nothing of commands, servers or terminals. */
 #include "server/cli/text.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 const char *text_bytes(uint64_t bytes, char ret[static TEXT_SIZE])
@@ -24,6 +26,33 @@ const char *text_bytes(uint64_t bytes, char ret[static TEXT_SIZE])
     else
         snprintf(ret, TEXT_SIZE, "%u %s", (unsigned)whole, units[unit]);
     return ret;
+}
+
+int text_read_bytes(const char *text, uint64_t *ret)
+{
+    static const char units[] = "BKMGTP";
+    uint64_t bytes = 0;
+
+    if (*text < '0' || *text > '9')
+        return -EINVAL;
+    for (; *text >= '0' && *text <= '9'; text++)
+        if (__builtin_mul_overflow(bytes, 10u, &bytes) ||
+            __builtin_add_overflow(bytes, (uint64_t)(*text - '0'), &bytes))
+            return -EINVAL;
+    if (text[0] == ' ' && text[1])
+        text++;
+    const char *unit = *text ? strchr(units, toupper((unsigned char)*text)) : units;
+    if (!unit)
+        return -EINVAL;
+    if (*text && unit != units && strcasecmp(text + 1, "iB") == 0)
+        text += 2;
+    if (*text && text[1])
+        return -EINVAL;
+    for (const char *u = units; u < unit; u++)
+        if (__builtin_mul_overflow(bytes, 1024u, &bytes))
+            return -EINVAL;
+    *ret = bytes;
+    return 0;
 }
 
 const char *text_duration(int64_t seconds, char ret[static TEXT_SIZE])

@@ -11,6 +11,10 @@
 /* "0 B", "512 B", "1.5 KiB", "20 GiB": three digits at most, or four before the unit steps. */
 const char *text_bytes(uint64_t bytes, char ret[static TEXT_SIZE]);
 
+/* The other way: digits, then nothing, B, or K, M, G, T or P with or without "iB"; a unit is 1024
+ * of the one before; the case does not matter ("20G", "512 MiB", "4096").  0 or -EINVAL. */
+int text_read_bytes(const char *text, uint64_t *ret);
+
 /* "0 s", "59 s", "2 min 3 s", "5 h 2 min", "3 d 4 h"; below 0 is 0. */
 const char *text_duration(int64_t seconds, char ret[static TEXT_SIZE]);
 

@@ -17,6 +17,10 @@ like "$err" "$http.*Connection refused" "with the address and the reason"
 
 for words in "" volume "volume fly" fly "volume create" "volume create v" "volume list extra" \
     "volume attach" "volume attach --all v" "volume create v --image i --count x" \
+    "volume snapshot" "volume snapshot s" "volume rollback s" "volume rollback --all s v" "volume reset" \
+    "volume reset --all v" "volume clone v" "volume clone v x-%d" "volume resize v" "volume resize v 20GB" \
+    "volume resize v 0" "volume quota v lots" "volume quota v 0" "volume quota v 9E" "snapshot fly" \
+    "image verify" "store check all" "top --sort size" "top --seconds 0" \
     "domain define d --host h --image i --memory 0 --vcpus 1" "volume list --colour" "status --json=1" \
     "--server" "--server ftp://x status" "--server http://x status" "image import a" "status -x" \
     "host approve h --loader grub" "volume create v --image i --image j"; do
@@ -25,6 +29,9 @@ for words in "" volume "volume fly" fly "volume create" "volume create v" "volum
     is "$status" 2 "wrong use: gridbox $words"
     one_line "in one line"
 done
+
+run gridbox domain define d --host h --image i --memory 1 --vcpus 1
+like "$err" "--memory '1': use a whole number from 32 to 1048576" "a number out of range is told the range"
 
 run gridbox --help
 status_is 0 "--help"

@@ -20,9 +20,10 @@ tab() # LINE
         printf "%s\n" "${COMPREPLY[@]}"' 2>/dev/null | sed 's/ *$//' | sort | tr '\n' ' ' | sed 's/ $//'
 }
 
-is "$(tab 'gridbox ')" "domain events host image status volume" "commands"
+is "$(tab 'gridbox ')" "domain events host image snapshot status store top volume" "commands"
 is "$(tab 'gridbox vol')" "volume" "the rest of a command"
-is "$(tab 'gridbox volume ')" "attach create detach list remove" "what volume can do"
+is "$(tab 'gridbox volume ')" "attach clone create detach list promote quota remove reset resize rollback show snapshot" \
+    "what volume can do"
 is "$(tab 'gridbox volume attach --')" "--all --force --help --json --server --version" "options"
 is "$(tab 'gridbox fly ')" "" "after nonsense nothing"
 is "$(tab 'gridbox volume attach ')" "" "no server: no names, and no error"
@@ -38,5 +39,12 @@ is "$(tab 'gridbox volume create x --image ')" "zero" "an image as the value of 
 is "$(tab 'gridbox image show zero@')" "1 2" "versions of an image"
 is "$(tab 'gridbox volume list ')" "" "nothing where nothing belongs"
 is "$(tab 'gridbox host approve h --loader ')" "auto undionly" "loaders"
+gridbox volume snapshot early v0 v1 >/dev/null
+gridbox volume snapshot late v1 >/dev/null
+is "$(tab 'gridbox volume rollback ')" "early late" "snapshots"
+is "$(tab 'gridbox volume rollback early ')" "v0 v1 v2" "and then volumes"
+is "$(tab 'gridbox volume clone v')" "v0 v1 v2" "what can be cloned"
+is "$(tab 'gridbox volume clone v0@')" "early" "with an @: the snapshots that hold it"
+is "$(tab 'gridbox top --sort l')" "latency" "keys to sort by"
 is "$(tab "gridbox --server unix:$tap_tmp/none volume attach ")" "" "--server is heeded"
 done_testing

@@ -23,7 +23,8 @@ status_is 1 "--count without %d is refused"
 run gridbox volume create '%d-%d' --image zero --count 2
 status_is 1 "two %d are refused"
 run gridbox volume create 'a-%d' --image zero
-status_is 1 "a %d without --count is no name"
+status_is 2 "a %d without --count is no name"
+like "$err" "--count N" "and a hint says what is missing"
 run gridbox volume create v --image zero --count 0
 status_is 2 "--count 0 is wrong use"
 run gridbox volume create v --image nothing

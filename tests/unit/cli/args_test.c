@@ -37,9 +37,20 @@ static const struct cli_command commands[] = {
         { "count", "N", CLI_NOTHING, false, "" },
         { "red", NULL, CLI_NOTHING, false, "" } },
       "",
+      "box make b",
       run_nothing },
-    { "box", "burn", "NAME...", 1, CLI_MANY, CLI_NOTHING, CLI_NOTHING, { { 0 } }, "", run_nothing },
-    { "", "look", "", 0, 0, CLI_NOTHING, CLI_NOTHING, { { 0 } }, "", run_nothing },
+    { "box",
+      "burn",
+      "NAME...",
+      1,
+      CLI_MANY,
+      CLI_NOTHING,
+      CLI_NOTHING,
+      { { 0 } },
+      "",
+      "",
+      run_nothing },
+    { "", "look", "", 0, 0, CLI_NOTHING, CLI_NOTHING, { { 0 } }, "", "", run_nothing },
     { 0 },
 };
 static const struct cli_table table = { .commands = commands, .globals = globals };
@@ -174,6 +185,8 @@ static void numbers_have_limits(void **state)
         { "99999999999999999999999", -EINVAL, 0 },
     };
 
+    static const struct args_range range = { 1, 100 };
+
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         AUTO(args_done) struct cli_args a;
@@ -181,7 +194,7 @@ static void numbers_have_limits(void **state)
         uint32_t number = 7;
 
         assert_int_equal(parse(strcat(line, cases[i].text), &a, NULL), 0);
-        if (args_number(&a, "count", 100, &number, NULL) != cases[i].rc)
+        if (args_number(&a, "count", range, &number, NULL) != cases[i].rc)
             fail_msg("'%s'", cases[i].text);
         assert_int_equal(number, cases[i].rc ? 7 : cases[i].number);
     }
@@ -190,11 +203,12 @@ static void numbers_have_limits(void **state)
 static void an_absent_number_keeps_its_default(void **state)
 {
     AUTO(args_done) struct cli_args a;
+    static const struct args_range range = { 1, 100 };
     uint32_t number = 7;
 
     (void)state;
     parse("box make b --of x", &a, NULL);
-    assert_int_equal(args_number(&a, "count", 100, &number, NULL), 0);
+    assert_int_equal(args_number(&a, "count", range, &number, NULL), 0);
     assert_int_equal(number, 7);
 }
 
@@ -218,6 +232,26 @@ static void the_real_table_is_sound(void **state)
     }
 }
 
+/* The example of each command is one of this command, and is rightly used. */
+static void the_examples_are_right(void **state)
+{
+    (void)state;
+    for (const struct cli_command *c = commands_table()->commands; c->verb; c++) {
+        AUTO(args_done) struct cli_args a = { 0 };
+        struct err e = { 0 };
+        char copy[200] = "gridbox ", *argv[40];
+        int argc = 0;
+
+        assert_true(strlen(c->example) < sizeof copy - 10);
+        strcat(copy, c->example);
+        for (char *word = strtok(copy, " "); word; word = strtok(NULL, " "))
+            argv[argc++] = word;
+        if (args_parse(commands_table(), argc, argv, &a, &e) < 0)
+            fail_msg("%s: %s", c->example, e.msg);
+        assert_ptr_equal(a.command, c);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +263,7 @@ int main(void)
         cmocka_unit_test(numbers_have_limits),
         cmocka_unit_test(an_absent_number_keeps_its_default),
         cmocka_unit_test(the_real_table_is_sound),
+        cmocka_unit_test(the_examples_are_right),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

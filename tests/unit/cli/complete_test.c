@@ -37,9 +37,10 @@ static void expect(const char *line, const char *want)
 static void commands_and_groups(void **state)
 {
     (void)state;
-    expect("", "image\nvolume\nhost\ndomain\nstatus\nevents\n");
-    expect("s", "status\n");
-    expect("volume ", "create\nlist\nattach\ndetach\nremove\n");
+    expect("", "image\nvolume\nsnapshot\nhost\ndomain\nstore\nstatus\nevents\ntop\n");
+    expect("s", "snapshot\nstore\nstatus\n");
+    expect("volume ", "create\nlist\nshow\nattach\ndetach\nsnapshot\nrollback\nreset\nclone\n"
+                      "promote\nresize\nquota\nremove\n");
     expect("volume at", "attach\n");
     expect("--json volume at", "attach\n");
     expect("nothing ", "");
@@ -70,6 +71,16 @@ static void the_kind_of_a_word(void **state)
         { "volume create ", CLI_NOTHING },
         { "volume create v --image ", CLI_IMAGE },
         { "volume create v --count ", CLI_NOTHING },
+        { "volume snapshot ", CLI_NOTHING },
+        { "volume snapshot s ", CLI_VOLUME },
+        { "volume rollback ", CLI_SNAPSHOT },
+        { "volume rollback s v ", CLI_VOLUME },
+        { "volume clone ", CLI_SOURCE },
+        { "volume clone v ", CLI_NOTHING },
+        { "volume promote v ", CLI_IMAGE },
+        { "volume quota v ", CLI_NOTHING },
+        { "snapshot remove s ", CLI_SNAPSHOT },
+        { "top --sort ", CLI_SORT },
         { "domain define d --host ", CLI_HOST },
         { "host approve h --loader ", CLI_LOADER },
         { "domain stop --seconds 5 ", CLI_DOMAIN },

@@ -34,6 +34,41 @@ static void sizes(void **state)
         assert_string_equal(text_bytes(cases[i].bytes, text), cases[i].text);
 }
 
+static void sizes_as_they_are_written(void **state)
+{
+    static const struct {
+        const char *text;
+        uint64_t bytes;
+    } cases[] = {
+        { "0", 0 },
+        { "4096", 4096 },
+        { "7B", 7 },
+        { "20G", UINT64_C(20) << 30 },
+        { "20 GiB", UINT64_C(20) << 30 },
+        { "512m", UINT64_C(512) << 20 },
+        { "1kib", 1024 },
+        { "3T", UINT64_C(3) << 40 },
+        { "2P", UINT64_C(2) << 50 },
+        { "18446744073709551615", UINT64_MAX },
+    };
+    static const char *const bad[] = {
+        "",   "G",    "-1",  "+1",  "1.5G", "20GB",  "20 ",    " 20",
+        "1x", "1BiB", "1Gi", "1GG", "0x10", "20  G", "16384P", "18446744073709551616",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint64_t bytes = 1;
+        if (text_read_bytes(cases[i].text, &bytes) != 0 || bytes != cases[i].bytes)
+            fail_msg("'%s'", cases[i].text);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        uint64_t bytes = 77;
+        if (text_read_bytes(bad[i], &bytes) != -EINVAL || bytes != 77)
+            fail_msg("'%s' must be refused", bad[i]);
+    }
+}
+
 static void durations(void **state)
 {
     static const struct {
@@ -136,6 +171,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes),
+        cmocka_unit_test(sizes_as_they_are_written),
         cmocka_unit_test(durations),
         cmocka_unit_test(times_are_local),
         cmocka_unit_test(control_characters_do_not_reach_the_terminal),
