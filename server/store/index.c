@@ -13,7 +13,9 @@
 
 #define LEAF_BLOCKS 64u
 #define NODE_LEAVES (DISK_PAGE_BLOCKS / LEAF_BLOCKS)
-#define SPARSE_MAX  96u /* differences; with more a whole node is not much larger */
+/* Differences that a sparse node may have.  The next index that changes such a node copies them, so
+ * few: with more, a whole node (2 KiB) is made once, and what comes later differs from that. */
+#define SPARSE_MAX 16u
 
 #define STATES_DATA 0x5555555555555555ull /* 32 blocks in a word of a map page */
 #define STATES_ZERO 0xaaaaaaaaaaaaaaaaull
