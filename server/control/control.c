@@ -27,9 +27,9 @@ static_assert(EXPORT_TOKEN_BYTES == CAT_TOKEN_BYTES, "one kind of token");
 int control_init(struct control *c, struct err *e)
 {
     int (*const tables[])(struct http * h, struct err * e) = {
-        control_status_routes, control_event_routes,      control_image_routes,
-        control_volume_routes, control_attachment_routes, control_job_routes,
-        control_upload_routes,
+        control_status_routes, control_metrics_routes, control_event_routes,
+        control_image_routes,  control_volume_routes,  control_attachment_routes,
+        control_job_routes,    control_upload_routes,
     };
     int rc = jobs_new(c, &c->jobs, e);
 

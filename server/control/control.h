@@ -103,6 +103,7 @@ json_t *control_volume_json(struct control *c, const struct cat_volume *v);
 /* Routes of one file each. */
 int control_status_routes(struct http *h, struct err *e);
 int control_event_routes(struct http *h, struct err *e);
+int control_metrics_routes(struct http *h, struct err *e);
 int control_image_routes(struct http *h, struct err *e);
 int control_volume_routes(struct http *h, struct err *e);
 int control_attachment_routes(struct http *h, struct err *e);
