@@ -4,6 +4,7 @@
  *   volume.c        opened, closed, failed; reads
  *   volume_op.c     a mutating request from its gate to its answer
  *   volume_write.c  one piece of it, under its range: first touch, write, zero, punch
+ *   volume_file.c   its bytes into the data file, here or on the pool
  *   volume_commit.c flush: what changed becomes durable; the open and clean marks
  *   volume_park.c   writes without room wait for it; quotas
  *
@@ -83,6 +84,13 @@ struct volume {
         int error;
         struct err err;
     } make;
+
+    struct {
+        bool busy;               /* the job is under way */
+        struct vol_op *running;  /* its operations */
+        struct vol_list waiting; /* the next job's; set up when busy is set */
+        struct pool_job job;
+    } writer;
 
     unsigned running;  /* requests of any kind, answered or not, that are not over */
     unsigned mutators; /* of these: that change something and have begun */
@@ -215,6 +223,13 @@ void vol_write_piece(struct vol_op *op);
 void vol_zero_piece(struct vol_op *op); /* whole blocks become zero */
 /* Is [at, piece_end) whole blocks that may become zero without being written? */
 bool vol_piece_is_hole(const struct vol_op *op);
+/* Its segments are in the data file, or op->error says why not. */
+void vol_written(struct vol_op *op);
+
+/* ---- volume_file.c ----------------------------------------------------------------------------*/
+
+/* Writes op->segments; vol_written(op) is called once, perhaps before this returns. */
+void vol_put_segments(struct vol_op *op);
 
 /* ---- volume_park.c ----------------------------------------------------------------------------*/
 

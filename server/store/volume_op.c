@@ -106,7 +106,7 @@ static void end(struct vol_op *op, int error)
 {
     struct volume *v = op->v;
 
-    v->last_mutation_ns = clock_mono_ns();
+    v->last_mutation_ns = shard_now(v->store->shard);
     range_leave(&v->ranges, &op->range, granted);
     vol_park_passed(op);
     if (!op->settled)

@@ -13,10 +13,6 @@
 #include "server/store/store_state.h"
 #include "server/store/volume.h"
 
-#define QUICK_NS       (5 * NS_PER_MS)   /* a write that took longer was held up by the disk */
-#define SLOW_FOR_NS    (100 * NS_PER_MS) /* so long writes go to the pool after such a one */
-#define INLINE_MAX     (1u << 20)        /* bytes that are written on the shard's own thread */
-#define UNSYNCED_LIMIT (64ull << 20)     /* above it the kernel may make writers wait */
 #define COMMIT_AFTER   (32ull << 20)     /* of one volume: written back without being asked */
 
 static struct vol_op *op_of_job(struct pool_job *j)
@@ -117,7 +113,7 @@ void vol_zero_piece(struct vol_op *op)
     punch(op);
     if (op->piece_end != op->end)
         return;
-    v->last_mutation_ns = clock_mono_ns();
+    v->last_mutation_ns = shard_now(v->store->shard);
     if (op->r->flags & BLK_FUA)
         vol_commit_join(v, op);
     else
@@ -125,35 +121,6 @@ void vol_zero_piece(struct vol_op *op)
 }
 
 /* ---- data -------------------------------------------------------------------------------------*/
-
-static int write_zeros(const struct file_ops *ops, int fd, uint64_t length, uint64_t offset)
-{
-    static const char zeros[64u << 10];
-    int rc = 0;
-
-    while (length && rc == 0) {
-        uint64_t part = length < sizeof zeros ? length : sizeof zeros;
-        rc = lay_write_all(ops, fd, zeros, part, offset);
-        offset += part;
-        length -= part;
-    }
-    return rc;
-}
-
-/* On a pool or inline. */
-static void run_write(struct pool_job *j)
-{
-    struct vol_op *op = op_of_job(j);
-    const struct file_ops *ops = op->v->store->ops;
-    int fd = op->v->top->data_fd;
-
-    op->error = 0;
-    for (unsigned i = 0; i < op->segment_count && op->error == 0; i++) {
-        const struct vol_segment *s = &op->segments[i];
-        op->error = s->buf ? lay_write_all(ops, fd, s->buf, s->length, s->offset)
-                           : write_zeros(ops, fd, s->length, s->offset);
-    }
-}
 
 /* A full disk: gives back what a first touch took, then ends; the blocks stay what they were. */
 static void no_space(struct vol_op *op)
@@ -178,9 +145,8 @@ static void no_space(struct vol_op *op)
         vol_op_piece_done(op, -ENOSPC);
 }
 
-static void written(struct pool_job *j)
+void vol_written(struct vol_op *op)
 {
-    struct vol_op *op = op_of_job(j);
     struct volume *v = op->v;
     uint64_t bytes = block_count(op) * BLK_BLOCK;
 
@@ -203,25 +169,6 @@ static void written(struct pool_job *j)
         vol_commit_kick(v);
     }
     vol_op_piece_done(op, 0);
-}
-
-/* A buffered write is a copy, until the kernel makes the writer wait for the disk. */
-static void write_segments(struct vol_op *op)
-{
-    struct store *s = op->v->store;
-    int64_t begin = clock_mono_ns();
-
-    op->job = (struct pool_job){ .run = run_write, .done = written, .home = s->shard };
-    if (op->piece_end - op->at > INLINE_MAX || s->unsynced_bytes > UNSYNCED_LIMIT ||
-        begin < s->slow_until_ns) {
-        pool_submit(s->read_pool, &op->job);
-        return;
-    }
-    run_write(&op->job);
-    int64_t now = clock_mono_ns();
-    if (now - begin > QUICK_NS)
-        s->slow_until_ns = now + SLOW_FOR_NS;
-    written(&op->job);
 }
 
 /* ---- first touch of a block in part -----------------------------------------------------------*/
@@ -267,7 +214,7 @@ static void write_all(struct vol_op *op)
         add_segment(op, source(op, from), from, to - from);
     if (op->bounce[1])
         add_segment(op, op->bounce[1], last, BLK_BLOCK);
-    write_segments(op);
+    vol_put_segments(op);
 }
 
 /* The block of this side is in its bounce buffer: the request's bytes go over it. */
