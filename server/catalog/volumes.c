@@ -210,11 +210,11 @@ int cat_volume_get(struct catalog *c, const char *name, struct cat_volume *ret, 
     return 0;
 }
 
-int cat_volume_by_top(struct catalog *c, const uint8_t top[static CAT_LAYER_BYTES],
-                      struct cat_volume *ret, struct err *e)
+static int get_by(struct catalog *c, const char *sql, const uint8_t *layer, struct cat_volume *ret,
+                  struct err *e)
 {
     AUTO(db_done) struct db_query q;
-    int rc = db_query(c, &q, e, SELECT_VOLUME "WHERE v.top = ?", "b", top, (size_t)CAT_LAYER_BYTES);
+    int rc = db_query(c, &q, e, sql, "b", layer, (size_t)CAT_LAYER_BYTES);
 
     if (rc == 0)
         rc = db_next(&q, e);
@@ -222,6 +222,36 @@ int cat_volume_by_top(struct catalog *c, const uint8_t top[static CAT_LAYER_BYTE
         return rc < 0 ? rc : err_set(e, -ENOENT, "no volume has this layer");
     read_row(&q, ret);
     return 0;
+}
+
+int cat_volume_by_top(struct catalog *c, const uint8_t top[static CAT_LAYER_BYTES],
+                      struct cat_volume *ret, struct err *e)
+{
+    return get_by(c, SELECT_VOLUME "WHERE v.top = ?", top, ret, e);
+}
+
+int cat_volume_by_below(struct catalog *c, const uint8_t below[static CAT_LAYER_BYTES],
+                        struct cat_volume *ret, struct err *e)
+{
+    return get_by(c, SELECT_VOLUME "WHERE t.below = ? ORDER BY v.id LIMIT 1", below, ret, e);
+}
+
+int cat_volume_list_on(struct catalog *c, const uint8_t layer[static CAT_LAYER_BYTES],
+                       int (*each)(void *ctx, const struct cat_volume *v), void *ctx, struct err *e)
+{
+    AUTO(db_done) struct db_query q;
+    int rc = db_query(c, &q, e,
+                      "WITH RECURSIVE up(id) AS (SELECT ?1 UNION ALL"
+                      " SELECT l.id FROM up JOIN layer l ON l.below = up.id) " SELECT_VOLUME
+                      "WHERE v.top IN (SELECT id FROM up) ORDER BY v.id",
+                      "b", layer, (size_t)CAT_LAYER_BYTES);
+
+    while (rc == 0 && (rc = db_next(&q, e)) == 1) {
+        struct cat_volume v;
+        read_row(&q, &v);
+        rc = each(ctx, &v);
+    }
+    return rc;
 }
 
 int cat_volume_list(struct catalog *c, int (*each)(void *ctx, const struct cat_volume *v),
@@ -258,10 +288,8 @@ int cat_volume_remove(struct catalog *c, const struct cat_volume *v, struct err 
 int cat_volume_raise_epoch(struct catalog *c, const uint8_t top[static CAT_LAYER_BYTES],
                            struct err *e)
 {
-    int rc = db_run(c, e,
-                    "UPDATE volume SET epoch = epoch + 1 WHERE top = ?1"
-                    " OR top IN (SELECT id FROM layer WHERE below = ?1)",
-                    "b", top, (size_t)CAT_LAYER_BYTES);
+    int rc = db_run(c, e, "UPDATE volume SET epoch = epoch + 1 WHERE top = ?", "b", top,
+                    (size_t)CAT_LAYER_BYTES);
 
     if (rc == 0 && db_changes(c) == 0)
         return err_set(e, -ENOENT, "no volume has this layer");

@@ -82,6 +82,15 @@ int cat_volume_get(struct catalog *c, const char *name, struct cat_volume *ret, 
 int cat_volume_by_top(struct catalog *c, const uint8_t top[static CAT_LAYER_BYTES],
                       struct cat_volume *ret, struct err *e);
 
+/* One whose top stands directly on this layer.  -ENOENT. */
+int cat_volume_by_below(struct catalog *c, const uint8_t below[static CAT_LAYER_BYTES],
+                        struct cat_volume *ret, struct err *e);
+
+/* Those that stand on this layer, at any depth.  As cat_volume_list. */
+int cat_volume_list_on(struct catalog *c, const uint8_t layer[static CAT_LAYER_BYTES],
+                       int (*each)(void *ctx, const struct cat_volume *v), void *ctx,
+                       struct err *e);
+
 /* In the order of creation.  Ends early with what `each` answers if that is not 0.  `each` may
  * change the catalog, but not add or remove volumes. */
 int cat_volume_list(struct catalog *c, int (*each)(void *ctx, const struct cat_volume *v),
@@ -92,8 +101,7 @@ int cat_volume_list(struct catalog *c, int (*each)(void *ctx, const struct cat_v
 int cat_volume_remove(struct catalog *c, const struct cat_volume *v, struct err *e);
 
 /* The content changed by something else than its writer's requests.  -ENOENT if no volume has this
- * top layer, nor one directly on it (a top whose sealing was committed, while its volume went on
- * with it because nobody knew). */
+ * top layer. */
 int cat_volume_raise_epoch(struct catalog *c, const uint8_t top[static CAT_LAYER_BYTES],
                            struct err *e);
 

@@ -86,6 +86,8 @@ int lifecycle_clone_snapshot(struct lifecycle *l, const struct cat_volume *v,
  * those (one that is empty then is removed).  Ends its grant. */
 int lifecycle_remove(struct lifecycle *l, const struct cat_volume *v, bool with_snapshots,
                      struct err *e);
+/* -EBUSY in words if snapshots hold it. */
+int lifecycle_check_snapshots(struct lifecycle *l, const struct cat_volume *v, struct err *e);
 
 /* ---- snapshots ----------------------------------------------------------------------------------
  * One instant over all volumes of the set; connections stay, reads never wait.
@@ -131,6 +133,8 @@ int lifecycle_image_grant(struct lifecycle *l, const struct cat_image *i,
                           const struct cat_attachment *a, struct export_grant *ret, struct err *e);
 /* Opens the export of v->attachment (which must fit), in the place of a present one. */
 int lifecycle_grant_volume(struct lifecycle *l, const struct cat_volume *v, struct err *e);
+int lifecycle_grant_image(struct lifecycle *l, const struct cat_image *i,
+                          const struct cat_attachment *a, struct err *e);
 /* "the command line", or the host's name. */
 const char *lifecycle_holder(const struct cat_attachment *a);
 
@@ -199,7 +203,9 @@ int lifecycle_verify_begin(struct lifecycle *l, const struct cat_image *i,
 int lifecycle_verify_read(struct store *s, struct lifecycle_verify *v,
                           bool (*progress)(void *ctx, uint64_t done_bytes), void *ctx,
                           struct err *e);
-/* read: what _read returned.  Notes the image as verified, or as damaged (-EIO), with an event. */
+/* read: what _read returned, and *e what it said.  Notes the image as verified, or as damaged
+ * (-EIO), with an event.  -ESTALE: it was removed meanwhile; -EAGAIN: its layers were merged:
+ * begin again. */
 int lifecycle_verify_end(struct lifecycle *l, const struct lifecycle_verify *v, int read,
                          struct err *e);
 
