@@ -136,7 +136,8 @@ static void rate(struct top_row *row, const struct counts *c, uint64_t interval_
 static void state(struct top_row *row, const json_t *export)
 {
     row->name = client_text(export, "name");
-    row->holder = client_text(export, "holder");
+    row->holder = client_text(export, "holder"); /* of a host its name, else "the command line" */
+    row->holder += strncmp(row->holder, "the ", 4) == 0 ? 4 : 0;
     row->dirty_bytes = number(export, "dirty_bytes");
     row->busy_ms = number(export, "oldest_ms");
     row->connected = client_true(export, "connected");

@@ -18,6 +18,8 @@
 #   nbd_write URI OFFSET LENGTH BYTE      writes and flushes
 #   expect_byte URI OFFSET LENGTH BYTE WHAT   passes if all of it is that byte
 #   refused_by_nbd URI ERE WHAT  passes if the server refuses the URI in words that match
+#   volume_is NAME FILTER        jq's view of `volume show NAME --json`
+#   nbd_python FILE ARGUMENT...  a script with Python's module of libnbd
 #
 # GRIDBOX_BUILD (build) is where the programs are.
 # shellcheck disable=SC2034 # what it sets is for the tests
@@ -58,6 +60,10 @@ gridboxd() { $as_is timeout 30 "$build/gridboxd" "$@"; }
 
 # Python's module of libnbd belongs to Debian's python3, whatever else is in PATH.
 nbdsh() { env PATH="/usr/bin:$PATH" nbdsh "$@"; }
+
+nbd_python() { env PATH="/usr/bin:$PATH" python3 "$@"; }
+
+volume_is() { gridbox volume show "$1" --json | jq -r "$2"; } # NAME FILTER
 
 server_runs() { [ -n "$server_pid" ] && kill -0 "$server_pid" 2>/dev/null; }
 
