@@ -63,12 +63,20 @@ static void receive(struct conn *c)
     c->receiving = true;
 }
 
-/* Offers bytes to the owner and keeps what it leaves.  False if it left something. */
-static bool offer(struct conn *c, const uint8_t *bytes, size_t length)
+static size_t give_input(struct conn *c, const uint8_t *bytes, size_t length)
 {
     size_t taken = c->events->input(c, bytes, length);
 
     assert(taken <= length);
+    conn_flush(c);
+    return taken;
+}
+
+/* Offers bytes to the owner and keeps what it leaves.  False if it left something. */
+static bool offer(struct conn *c, const uint8_t *bytes, size_t length)
+{
+    size_t taken = give_input(c, bytes, length);
+
     if (c->closing || c->discard || taken == length)
         return true;
     c->paused = true;
@@ -101,9 +109,7 @@ static void on_input_task(struct shard_task *t)
         return;
     if (c->again && !c->discard) {
         c->again = false;
-        size_t taken =
-            c->events->input(c, c->rest ? c->rest + c->rest_at : nothing, c->rest_length);
-        assert(taken <= c->rest_length);
+        size_t taken = give_input(c, c->rest ? c->rest + c->rest_at : nothing, c->rest_length);
         if (c->closing)
             return;
         c->rest_at += taken;
@@ -167,13 +173,23 @@ void conn_resume(struct conn *c)
 
 /* ---- output ---------------------------------------------------------------------------------- */
 
+static size_t bytes_of(const struct conn_out *o)
+{
+    size_t bytes = 0;
+
+    for (unsigned i = 0; i < o->parts; i++)
+        bytes += o->part[i].iov_len;
+    return bytes;
+}
+
 /* Drops `bytes` from the front of the queue; tells the owner of each that has left whole. */
 static void sent_bytes(struct conn *c, size_t bytes)
 {
     c->out_skip += bytes;
+    c->out_bytes -= bytes;
     while (c->out) {
         struct conn_out *o = c->out;
-        size_t length = o->part[0].iov_len + (o->parts > 1 ? o->part[1].iov_len : 0);
+        size_t length = bytes_of(o);
         if (c->out_skip < length)
             break;
         c->out_skip -= length;
@@ -214,10 +230,8 @@ static void wait_to_send(struct conn *c)
     c->waiting_to_send = true;
 }
 
-static void on_output_task(struct shard_task *t)
+void conn_flush(struct conn *c)
 {
-    struct conn *c = OWNER(struct conn, output_task, t);
-
     while (c->out && !c->closing && !c->waiting_to_send) {
         struct iovec parts[GATHER_PARTS];
         struct msghdr m = { .msg_iov = parts };
@@ -233,6 +247,13 @@ static void on_output_task(struct shard_task *t)
             return;
         }
     }
+}
+
+static void on_output_task(struct shard_task *t)
+{
+    struct conn *c = OWNER(struct conn, output_task, t);
+
+    conn_flush(c);
     if (!c->out && c->discard && !c->closing)
         shutdown(c->fd, SHUT_WR);
 }
@@ -252,6 +273,7 @@ void conn_send(struct conn *c, struct conn_out *o)
     o->next = NULL;
     *c->out_end = o;
     c->out_end = &o->next;
+    c->out_bytes += bytes_of(o);
     shard_defer(c->shard, c->closing ? &c->close_task : &c->output_task);
 }
 

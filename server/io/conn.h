@@ -2,8 +2,9 @@
 /* conn - listening sockets, and TCP connections with back-pressure, on a shard.
  *
  * Input: one large receive at a time; the owner takes what it can, and nothing more is received
- * until it has taken all (so the peer's window closes).  Output: what is queued during one batch
- * leaves together, in one system call, at its end; the owner bounds what it queues.
+ * until it has taken all (so the peer's window closes).  Output: what is queued while one receive
+ * is worked off leaves together, in one system call, while it is still in the processor's cache;
+ * what is queued otherwise leaves at the end of the batch.  The owner bounds what it queues.
  * A connection ends only by its owner: the peer's end is told by `ended`, the owner then calls
  * conn_close(), and `closed` is the last word.
  * Threads: the shard's.  Nothing here calls back into the owner from conn_send(), conn_resume() or
@@ -61,7 +62,8 @@ struct conn {
     size_t rest_at, rest_length;
     size_t discarded;
     struct conn_out *out, **out_end;
-    size_t out_skip; /* bytes of *out that have left */
+    size_t out_skip;  /* bytes of *out that have left */
+    size_t out_bytes; /* that have not left */
     struct shard_task output_task, input_task, close_task;
 };
 
@@ -73,6 +75,14 @@ void conn_start(struct conn *c, struct shard *s, int fd, const struct conn_event
 /* Queues bytes; order is kept. */
 void conn_send(struct conn *c, struct conn_out *o);
 bool conn_output_empty(const struct conn *c);
+
+/* Sends what is queued now, as far as the socket takes it.  For an owner that queues a lot in one
+ * input(), and from there alone: `sent` and `ended` may be called from inside. */
+void conn_flush(struct conn *c);
+static inline size_t conn_output_bytes(const struct conn *c)
+{
+    return c->out_bytes;
+}
 
 /* The owner can take input again. */
 void conn_resume(struct conn *c);

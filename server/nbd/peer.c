@@ -16,7 +16,8 @@
 #include "server/block/blkdev.h"
 
 #define LEAVE_NS          (2 * NS_PER_S)
-#define IN_PLACE_AT_LEAST (16u << 10) /* bytes of a payload worth a receive of their own */
+#define FLUSH_BYTES       (256u << 10) /* answers that wait: more would fall out of the cache */
+#define IN_PLACE_AT_LEAST (16u << 10)  /* bytes of a payload worth a receive of their own */
 
 #define OWNER(type, member, p) ((type *)(void *)((char *)(p)-offsetof(type, member)))
 
@@ -234,6 +235,8 @@ static size_t on_input(struct conn *c, const void *bytes, size_t length)
         left -= used;
         if (want == NBDS_WANT_INPUT || !answer(p, want))
             break;
+        if (conn_output_bytes(c) >= FLUSH_BYTES)
+            conn_flush(c);
     }
     return p->goodbye ? length : length - left;
 }
