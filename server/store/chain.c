@@ -20,8 +20,8 @@
 #define OPS_KEPT 64u /* structures kept for the next reads */
 
 struct segment {
-    struct layer *layer; /* counted */
-    int fd, opened;      /* opened: by this job, because the layer's was closed; else -1 */
+    struct layer *layer;          /* counted */
+    struct layer_fds fds, opened; /* opened: by this job, because the layer's were closed */
     char *buf;
     uint64_t length, offset;
 };
@@ -38,6 +38,8 @@ struct read_op {
     enum chain_part part;
     unsigned count;
     int error;
+    struct layer *damaged; /* of a segment: this block of it is wrong */
+    uint64_t bad_block;
     struct segment segments[SEGMENTS];
 };
 static_assert(sizeof(struct read_op) < 1024, "many of them may wait");
@@ -147,28 +149,46 @@ static struct read_op *op_of(struct pool_job *j)
     return (struct read_op *)((char *)j - offsetof(struct read_op, job));
 }
 
-/* On the pool: a descriptor for each segment. */
+/* On the pool: files for each segment. */
 static int open_segments(struct read_op *op)
 {
     struct err e = { 0 };
 
     for (unsigned i = 0; i < op->count; i++) {
         struct segment *g = &op->segments[i];
-        if (g->fd >= 0)
-            continue;
-        for (unsigned k = 0; k < i && g->fd < 0; k++)
+        for (unsigned k = 0; k < i && g->fds.data < 0; k++)
             if (op->segments[k].layer == g->layer)
-                g->fd = op->segments[k].fd;
-        if (g->fd >= 0)
+                g->fds = op->segments[k].fds;
+        if (g->fds.data >= 0)
             continue;
-        int rc = lay_open_data(&op->store->dir, g->layer->id, false, &g->opened, &e);
+        int rc =
+            lay_open_sealed(&op->store->dir, g->layer->id, g->layer->crcs.pages, &g->opened, &e);
         if (rc < 0) {
             log_error("store %s: %s", op->store->path, e.msg);
             return rc;
         }
-        g->fd = g->opened;
+        g->fds = g->opened;
     }
     return 0;
+}
+
+/* The whole blocks of a segment against their checksums.  It came from the disk, beside which this
+ * costs nothing; what comes from the page cache was checked when it got there. */
+static int check_segment(struct read_op *op, const struct segment *g)
+{
+    uint64_t first = (g->offset + BLK_BLOCK - 1) / BLK_BLOCK;
+    uint64_t end = (g->offset + g->length) / BLK_BLOCK, bad;
+    int rc;
+
+    if (!g->layer->crcs.pages || first >= end)
+        return 0;
+    rc = crc_places_check(&g->layer->crcs, op->store->ops, g->fds.crcs, first,
+                          g->buf + (first * BLK_BLOCK - g->offset), end - first, &bad);
+    if (rc == -EBADMSG) {
+        op->damaged = g->layer;
+        op->bad_block = bad;
+    }
+    return rc;
 }
 
 static void run_segments(struct pool_job *j)
@@ -176,9 +196,12 @@ static void run_segments(struct pool_job *j)
     struct read_op *op = op_of(j);
 
     op->error = open_segments(op);
-    for (unsigned i = 0; i < op->count && op->error == 0; i++)
-        op->error = lay_read_all(op->store->ops, op->segments[i].fd, op->segments[i].buf,
-                                 op->segments[i].length, op->segments[i].offset);
+    for (unsigned i = 0; i < op->count && op->error == 0; i++) {
+        const struct segment *g = &op->segments[i];
+        op->error = lay_read_all(op->store->ops, g->fds.data, g->buf, g->length, g->offset);
+        if (op->error == 0)
+            op->error = check_segment(op, g);
+    }
 }
 
 static void add_segment(struct read_op *op, struct layer *l, char *buf, uint64_t length,
@@ -186,9 +209,12 @@ static void add_segment(struct read_op *op, struct layer *l, char *buf, uint64_t
 {
     store_layer_ref(l);
     layer_fd_hold(l);
-    op->segments[op->count++] = (struct segment){
-        .layer = l, .fd = l->data_fd, .opened = -1, .buf = buf, .length = length, .offset = offset
-    };
+    op->segments[op->count++] = (struct segment){ .layer = l,
+                                                  .fds = { l->data_fd, l->crcs_fd },
+                                                  .opened = LAYER_NO_FDS,
+                                                  .buf = buf,
+                                                  .length = length,
+                                                  .offset = offset };
 }
 
 /* The next segments, from op->at on; zeros between them are filled in here. */
@@ -236,6 +262,8 @@ static void segments_read(struct pool_job *j)
     struct read_op *op = op_of(j);
     int64_t at = (int64_t)op->at;
 
+    if (op->damaged)
+        layer_is_damaged(op->store, op->damaged, op->bad_block);
     drop_segments(op);
     if (op->error == 0 && op->at < op->r->length)
         at = read_cached(op->store, op->chain, op->part, op->r, op->at);
@@ -297,7 +325,7 @@ static void run_read_ahead(struct pool_job *j)
     if (open_segments(op) < 0)
         return;
     for (unsigned i = 0; i < op->count; i++)
-        (void)ops->will_read(ops->ctx, op->segments[i].fd, op->segments[i].offset,
+        (void)ops->will_read(ops->ctx, op->segments[i].fds.data, op->segments[i].offset,
                              op->segments[i].length); /* a hint: nobody misses it */
 }
 

@@ -131,7 +131,7 @@ int lay_read_map(const struct layer_dir *d, struct layer_id id, struct layer_inf
 }
 
 int lay_write_map(const struct layer_dir *d, const struct layer_info *info, const struct map *map,
-                  bool sync_dir, struct err *e)
+                  const struct block_crcs *crcs, bool sync_dir, struct err *e)
 {
     const struct file_ops *ops = d->ops;
     char name[LAYER_NAME_BYTES], fresh[LAYER_NAME_BYTES];
@@ -144,7 +144,8 @@ int lay_write_map(const struct layer_dir *d, const struct layer_info *info, cons
         return err_set(e, fd, "layers/%s: %s", fresh, strerror(-fd));
 
     struct map_fd file = { .ops = ops, .fd = fd };
-    rc = map_file_write(&(struct map_sink){ .write = sink_write, .ctx = &file }, info, map, e);
+    rc =
+        map_file_write(&(struct map_sink){ .write = sink_write, .ctx = &file }, info, map, crcs, e);
     if (rc == 0) {
         rc = ops->sync_data(ops->ctx, fd);
         if (rc < 0)
@@ -203,6 +204,71 @@ int lay_open_data(const struct layer_dir *d, struct layer_id id, bool writable, 
     return 0;
 }
 
+int lay_has_data(const struct layer_dir *d, struct layer_id id)
+{
+    char name[LAYER_NAME_BYTES];
+
+    lay_file_name(id, ".data", name);
+    int fd = d->ops->open_at(d->ops->ctx, d->fd, name, O_RDONLY, 0);
+    if (fd < 0)
+        return fd == -ENOENT ? 0 : fd;
+    d->ops->close(d->ops->ctx, fd);
+    return 1;
+}
+
+static int make_long_enough(const struct file_ops *ops, int fd, uint64_t size_bytes)
+{
+    uint64_t bytes, want = round_up(size_bytes, DISK_BLOCK);
+    int rc = ops->size(ops->ctx, fd, &bytes);
+
+    return rc < 0 || bytes >= want ? rc : ops->truncate(ops->ctx, fd, want);
+}
+
+int lay_set_size(const struct layer_dir *d, const struct layer_info *info)
+{
+    char name[LAYER_NAME_BYTES];
+
+    lay_file_name(info->id, ".data", name);
+    int fd = d->ops->open_at(d->ops->ctx, d->fd, name, O_RDWR, 0);
+    if (fd < 0)
+        return fd;
+    int rc = make_long_enough(d->ops, fd, info->size_bytes);
+    d->ops->close(d->ops->ctx, fd);
+    return rc;
+}
+
+int lay_open_sealed(const struct layer_dir *d, struct layer_id id, bool with_crcs,
+                    struct layer_fds *ret, struct err *e)
+{
+    struct layer_fds fds = LAYER_NO_FDS;
+    char name[LAYER_NAME_BYTES];
+    int rc;
+
+    rc = lay_open_data(d, id, false, &fds.data, e);
+    if (rc < 0)
+        return rc;
+    if (with_crcs) {
+        lay_file_name(id, ".map", name);
+        fds.crcs = d->ops->open_at(d->ops->ctx, d->fd, name, O_RDONLY, 0);
+        if (fds.crcs < 0) {
+            rc = err_set(e, fds.crcs, "layers/%s: %s", name, strerror(-fds.crcs));
+            lay_close_fds(d->ops, &fds);
+            return rc;
+        }
+    }
+    *ret = fds;
+    return 0;
+}
+
+void lay_close_fds(const struct file_ops *ops, struct layer_fds *fds)
+{
+    if (fds->data >= 0)
+        ops->close(ops->ctx, fds->data);
+    if (fds->crcs >= 0)
+        ops->close(ops->ctx, fds->crcs);
+    *fds = LAYER_NO_FDS;
+}
+
 /* The data file: locked before it is emptied, for it may be a leftover. */
 static int make_data(const struct layer_dir *d, const char *name, uint64_t size_bytes, int *ret_fd,
                      struct err *e)
@@ -243,7 +309,7 @@ int lay_make_files(const struct layer_dir *d, const struct layer_info *info, int
 
     /* One sync of the directory makes both names durable; the map's comes last. */
     map_init(&empty, disk_blocks(info->size_bytes));
-    rc = lay_write_map(d, info, &empty, true, e);
+    rc = lay_write_map(d, info, &empty, NULL, true, e);
     map_done(&empty);
     if (rc < 0) {
         lay_delete_files(d, info->id, NULL);

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "server/base/err.h"
+#include "server/store/block_crc.h"
 #include "server/store/map.h"
 #include "server/store/map_file.h"
 #include "server/store/store.h"
@@ -25,11 +26,20 @@ struct layer_dir {
     struct layer_id store; /* of the journal; goes into every map file */
 };
 
+/* The open files of a sealed layer; -1: none. */
+struct layer_fds {
+    int data;
+    int crcs; /* its map file, to look checksums up (block_crc.h), if it has them */
+};
+#define LAYER_NO_FDS ((struct layer_fds){ -1, -1 })
+
 struct layer {
     struct layer_info info;
     struct map map; /* of a sealed layer only `blocks` and `data_blocks`: stacks have indexes */
-    int data_fd;    /* of a top: -1 = no files yet (it was never written); of a sealed layer: -1 =
-                     * closed at present; then it is the shard's */
+    struct crc_places crcs; /* of a sealed layer */
+    int data_fd; /* of a top: -1 = no files yet (it was never written); of a sealed layer: the
+                  * shard's, -1 = closed at present */
+    int crcs_fd; /* of a sealed layer with checksums: open whenever data_fd is */
 
     _Atomic unsigned refs; /* volume (its top), stacks, reads in flight */
 
@@ -61,14 +71,27 @@ int lay_read_map(const struct layer_dir *d, struct layer_id id, struct layer_inf
                  struct map *ret_map, struct err *e);
 
 /* Writes a whole new map file: .new, sync, rename, directory synced if sync_dir (a caller that
- * replaces many does it once).  Safe against power loss at any point. */
+ * replaces many does it once).  crcs: NULL for a layer without.  Safe against power loss at any
+ * point. */
 int lay_write_map(const struct layer_dir *d, const struct layer_info *info, const struct map *map,
-                  bool sync_dir, struct err *e);
+                  const struct block_crcs *crcs, bool sync_dir, struct err *e);
 
 /* Opens the data file of a layer whose map was read.  writable: read-write and under flock, which
  * is waited for up to 10 s (-EBUSY): then no request of an earlier server is left in the kernel. */
 int lay_open_data(const struct layer_dir *d, struct layer_id id, bool writable, int *ret_fd,
                   struct err *e);
+
+/* Is its data file there?  1, 0, or -errno. */
+int lay_has_data(const struct layer_dir *d, struct layer_id id);
+
+/* The data file of a top may be shorter than its disk after a loss of power before its first
+ * commit: sets that right.  -ENOENT: it has none. */
+int lay_set_size(const struct layer_dir *d, const struct layer_info *info);
+
+/* The files of a sealed layer, for reading; with_crcs: its checksums, too. */
+int lay_open_sealed(const struct layer_dir *d, struct layer_id id, bool with_crcs,
+                    struct layer_fds *ret, struct err *e);
+void lay_close_fds(const struct file_ops *ops, struct layer_fds *fds); /* idempotent */
 
 /* Makes the files of a new top: data of the right size, locked, then an empty map, all durable.
  * On failure nothing is left.  A leftover data file without a map is written over. */

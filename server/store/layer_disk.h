@@ -10,7 +10,10 @@
  *
  * Order in which things reach the disk:
  *  - A map file is only ever replaced whole: NAME.new written, synced, renamed, directory synced.
- *  - A layer's data file is made and synced before its first map file; the map file makes it exist.
+ *  - A top's data file is made, and its directory synced, before its MAKE record is written; that
+ *    record makes it exist.  Nothing is written to a data file before that is durable, so one with
+ *    content, but neither map file nor MAKE, has lost its map.  Its map file comes with the next
+ *    checkpoint.  Other layers: the data file is synced before the map file, which makes it exist.
  *  - A record of a block in the journal is written after fdatasync of the data it speaks of, and a
  *    flush is answered after fdatasync of the journal.
  *  - A batch lies in whole blocks of its own, so writing one never touches one that is durable.
@@ -40,8 +43,13 @@ struct disk_id {
 };
 
 /* ---- the map file -------------------------------------------------------------------------------
- * One block of header; the index, padded to whole blocks; the pages in the order of the index.  The
- * file is exactly that long.  A page that is all `inherit` is left out. */
+ * One block of header; the index, padded to whole blocks; the pages in the order of the index; with
+ * DISK_FEATURE_CRC as many pages of checksums in the same order.  The file is exactly that long.  A
+ * page that is all `inherit` is left out. */
+
+enum disk_layer_feature {
+    DISK_FEATURE_CRC = 1, /* the layer was written once, and the checksums of its blocks are here */
+};
 
 enum disk_layer_kind {
     DISK_IMAGE = 1,  /* sealed by an import; nothing below it: `inherit` reads as zeros */
@@ -57,7 +65,7 @@ enum disk_mark {
 struct disk_layer_header {
     char magic[8]; /* DISK_LAYER_MAGIC */
     struct le32 version;
-    struct le32 features; /* bits that a reader must know; none yet */
+    struct le32 features; /* enum disk_layer_feature: bits that a reader must know */
     struct le32 crc32c;   /* of this block and the padded index */
     struct le32 page_count;
     struct disk_id layer;
@@ -70,8 +78,9 @@ struct disk_layer_header {
     struct le32 rsvd1;
     struct le64 seq; /* batches up to this one are in here */
     struct le64 generation, epoch;
-    char name[64]; /* of the volume, for people; NUL-terminated */
-    uint8_t rsvd2[3912];
+    char name[64];            /* of the volume, for people; NUL-terminated */
+    struct disk_id merged[2]; /* lower, upper: it shows what these two show; else all zero */
+    uint8_t rsvd2[3880];
 };
 static_assert(sizeof(struct disk_layer_header) == DISK_BLOCK, "the header is one block");
 static_assert(offsetof(struct disk_layer_header, size_bytes) == 72, "no padding");
@@ -90,6 +99,12 @@ struct disk_map_page {
     struct le64 words[DISK_PAGE_BLOCKS / 32];
 };
 static_assert(sizeof(struct disk_map_page) == DISK_BLOCK, "a page is one block");
+
+/* CRC32C of each block of the page that is `data`, of others 0. */
+struct disk_crc_page {
+    struct le32 crc[DISK_PAGE_BLOCKS];
+};
+static_assert(sizeof(struct disk_crc_page) == 64u << 10, "64 KiB for 64 MiB");
 
 /* ---- the journal --------------------------------------------------------------------------------
  * One block of header, then two halves of half_bytes each, made once and filled with zeros.  A half
@@ -131,6 +146,8 @@ enum disk_record_type {
     DISK_REC_DATA = 4,   /* content of blocks, for small writes that skip fdatasync of the data */
     DISK_REC_REVOKE = 5, /* earlier DATA records of these blocks are void */
     DISK_REC_SEAL = 6,   /* the layer never changes again */
+    /* Of this version: */
+    DISK_REC_MAKE = 7, /* struct disk_record_make: the layer's files are there */
 };
 
 struct disk_record {
@@ -148,6 +165,17 @@ struct disk_record_mark {
     struct le64 generation, epoch;
 };
 static_assert(sizeof(struct disk_record_mark) == 48, "mark record");
+
+/* The first record of a top: it stands for its map file until a checkpoint writes one.  Where there
+ * is neither map file nor data file any more, the layer was deleted. */
+struct disk_record_make {
+    struct disk_record head;
+    struct disk_id parent;
+    struct le64 size_bytes;
+    struct le64 generation, epoch;
+    char name[64];
+};
+static_assert(sizeof(struct disk_record_make) == 128, "make record");
 
 struct disk_run {
     struct le64 block;

@@ -4,6 +4,8 @@
  * Until it is sealed the data lies in ID.import, which the next start deletes: a broken import
  * leaves nothing.  Owns its descriptor and map; must never know where the bytes come from. Threads:
  * one job thread per writer. */
+#include "server/store/layer_writer.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -12,16 +14,7 @@
 #include "server/base/checked.h"
 #include "server/base/name.h"
 #include "server/io/file_ops.h"
-#include "server/store/layer.h"
 #include "server/store/store_state.h"
-
-struct layer_writer {
-    struct store *store;
-    struct layer_info info;
-    struct map map;
-    int fd;
-    bool sealed;
-};
 
 int layer_create(struct store *s, uint64_t size_bytes, struct layer_writer **ret, struct err *e)
 {
@@ -41,6 +34,7 @@ int layer_create(struct store *s, uint64_t size_bytes, struct layer_writer **ret
         (struct layer_info){ .store = s->dir.store, .size_bytes = size_bytes, .kind = DISK_IMAGE };
     random_bytes(w->info.id.b, sizeof w->info.id.b);
     map_init(&w->map, disk_blocks(size_bytes));
+    w->crcs.page_count = w->map.page_count;
 
     lay_file_name(w->info.id, ".import", name);
     w->fd = s->ops->open_at(s->ops->ctx, s->dir.fd, name, O_RDWR | O_CREAT | O_EXCL, 0600);
@@ -77,12 +71,21 @@ static int write_run(struct layer_writer *w, uint64_t offset, const void *data, 
     uint64_t block = offset / DISK_BLOCK, count = disk_blocks(length);
     int rc;
 
-    if (map_reserve(&w->map, block, count, false) < 0)
+    if (map_reserve(&w->map, block, count, false) < 0 ||
+        block_crcs_note(&w->crcs, block, data, length) < 0)
         return err_set(e, -ENOMEM, "out of memory");
     rc = lay_write_all(w->store->ops, w->fd, data, length, offset);
     if (rc < 0)
         return write_failed(rc, e);
     map_set(&w->map, block, count, DISK_DATA);
+    return 0;
+}
+
+int layer_writer_zero(struct layer_writer *w, uint64_t block, uint64_t count, struct err *e)
+{
+    if (map_reserve(&w->map, block, count, false) < 0)
+        return err_set(e, -ENOMEM, "out of memory");
+    map_set(&w->map, block, count, DISK_ZERO);
     return 0;
 }
 
@@ -116,7 +119,11 @@ int layer_write(struct layer_writer *w, uint64_t offset, const void *data, uint6
             worth = this_one;
             run += step;
         } while (offset + run < end);
-        int rc = worth ? write_run(w, offset, p, run, e) : 0;
+        int rc = 0;
+        if (worth)
+            rc = write_run(w, offset, p, run, e);
+        else if (w->on_others)
+            rc = layer_writer_zero(w, offset / DISK_BLOCK, disk_blocks(run), e);
         if (rc < 0)
             return rc;
         offset += run;
@@ -137,7 +144,7 @@ int layer_seal(struct layer_writer *w, uint64_t *ret_data_bytes, struct err *e)
     if (rc < 0)
         return write_failed(rc, e);
     /* The map first: a map without data is swept as empty, data without a map is not. */
-    rc = lay_write_map(&w->store->dir, &w->info, &w->map, false, e);
+    rc = lay_write_map(&w->store->dir, &w->info, &w->map, &w->crcs, false, e);
     if (rc < 0)
         return rc;
     rc = ops->rename_at(ops->ctx, w->store->dir.fd, from, to);
@@ -166,5 +173,6 @@ void layer_writer_free(struct layer_writer *w)
     if (w->fd >= 0)
         ops->close(ops->ctx, w->fd);
     map_done(&w->map);
+    block_crcs_done(&w->crcs);
     free(w);
 }

@@ -10,6 +10,7 @@
 #include "server/base/auto.h"
 #include "server/base/checked.h"
 #include "server/base/crc32c.h"
+#include "server/store/block_crc.h"
 #include "server/store/map.h"
 
 static const struct layer_id no_id;
@@ -17,6 +18,22 @@ static const struct layer_id no_id;
 static size_t index_bytes(uint32_t page_count)
 {
     return (size_t)round_up((uint64_t)page_count * sizeof(struct disk_map_index), DISK_BLOCK);
+}
+
+uint64_t map_file_crc_offset(uint32_t page_count)
+{
+    return DISK_BLOCK + index_bytes(page_count) + (uint64_t)page_count * DISK_BLOCK;
+}
+
+static bool has_crcs(const struct disk_layer_header *h)
+{
+    return get_le32(h->features) & DISK_FEATURE_CRC;
+}
+
+static uint64_t file_length(uint32_t page_count, bool crcs)
+{
+    return map_file_crc_offset(page_count) +
+           (crcs ? (uint64_t)page_count * sizeof(struct disk_crc_page) : 0);
 }
 
 /* Of the header with its crc field as zero, and the index. */
@@ -48,7 +65,8 @@ static int check_header(const struct disk_layer_header *h, uint64_t file_bytes, 
 
     if (memcmp(h->magic, DISK_LAYER_MAGIC, sizeof h->magic) != 0)
         return err_set(e, -EIO, "not a map file");
-    if (get_le32(h->version) != DISK_VERSION || get_le32(h->features) != 0)
+    if (get_le32(h->version) != DISK_VERSION ||
+        (get_le32(h->features) & ~(uint32_t)DISK_FEATURE_CRC))
         return err_set(e, -ENOTSUP, "written by a newer gridboxd (version %u, features %#x)",
                        get_le32(h->version), get_le32(h->features));
     if (get_le32(h->block_bytes) != DISK_BLOCK || size == 0 || size % 512 || size > DISK_LAYER_MAX)
@@ -58,7 +76,7 @@ static int check_header(const struct disk_layer_header *h, uint64_t file_bytes, 
         return err_set(e, -EIO, "impossible kind, mark or name");
     if (pages > (disk_blocks(size) + DISK_PAGE_BLOCKS - 1) / DISK_PAGE_BLOCKS)
         return err_set(e, -EIO, "more map pages than its disk has");
-    if (file_bytes != DISK_BLOCK + index_bytes((uint32_t)pages) + pages * DISK_BLOCK)
+    if (file_bytes != file_length((uint32_t)pages, has_crcs(h)))
         return err_set(e, -EIO, "its length is wrong");
     return 0;
 }
@@ -77,6 +95,8 @@ static void info_from(const struct disk_layer_header *h, struct layer_info *ret)
     memcpy(ret->parent.b, h->parent.b, sizeof ret->parent.b);
     memcpy(ret->store.b, h->store.b, sizeof ret->store.b);
     memcpy(ret->name, h->name, sizeof ret->name);
+    memcpy(ret->merged, h->merged, sizeof ret->merged);
+    ret->has_crcs = has_crcs(h);
 }
 
 static int read_pages(const struct map_source *s, const struct disk_map_index *index,
@@ -100,6 +120,8 @@ static int read_pages(const struct map_source *s, const struct disk_map_index *i
         if (rc < 0)
             return err_set(e, rc == -ENOMEM ? rc : -EIO, "map page %u: %s", page,
                            rc == -ENOMEM ? "out of memory" : "impossible state");
+        if (!map_page_used(map, page)) /* the order of the pages must follow from the map */
+            return err_set(e, -EIO, "map page %u is empty", page);
     }
     return 0;
 }
@@ -162,6 +184,7 @@ static void header_from(const struct layer_info *info, uint32_t page_count,
     memcpy(ret->parent.b, info->parent.b, sizeof ret->parent.b);
     memcpy(ret->store.b, info->store.b, sizeof ret->store.b);
     memcpy(ret->name, info->name, sizeof ret->name - 1);
+    memcpy(ret->merged, info->merged, sizeof ret->merged);
 }
 
 /* The pages that are used, and their index. */
@@ -185,8 +208,26 @@ static int write_pages(const struct map_sink *sink, const struct map *map,
     return rc;
 }
 
+/* As many as there are pages in the map, in the same order. */
+static int write_crcs(const struct map_sink *sink, const struct map *map,
+                      const struct block_crcs *crcs, uint64_t offset)
+{
+    static const struct disk_crc_page none;
+    int rc = 0;
+
+    for (uint32_t page = 0; page < map->page_count && rc == 0; page++) {
+        const struct disk_crc_page *p = crcs->pages ? crcs->pages[page] : NULL;
+
+        if (!map_page_used(map, page))
+            continue;
+        rc = sink->write(sink->ctx, p ? p : &none, sizeof none, offset);
+        offset += sizeof none;
+    }
+    return rc;
+}
+
 int map_file_write(const struct map_sink *sink, const struct layer_info *info,
-                   const struct map *map, struct err *e)
+                   const struct map *map, const struct block_crcs *crcs, struct err *e)
 {
     uint32_t count = 0;
     int rc;
@@ -202,7 +243,11 @@ int map_file_write(const struct map_sink *sink, const struct layer_info *info,
         return err_set(e, -ENOMEM, "out of memory");
 
     rc = write_pages(sink, map, index, DISK_BLOCK + length);
+    if (rc == 0 && crcs)
+        rc = write_crcs(sink, map, crcs, map_file_crc_offset(count));
     header_from(info, count, h);
+    if (crcs)
+        h->features = put_le32(DISK_FEATURE_CRC);
     h->crc32c = put_le32(header_crc(h, index, length));
     if (rc == 0)
         rc = sink->write(sink->ctx, h, sizeof *h, 0);

@@ -14,6 +14,7 @@
 #include "server/store/layer_disk.h"
 #include "server/store/store.h"
 
+struct block_crcs;
 struct map;
 
 /* What a layer says of itself. */
@@ -26,6 +27,8 @@ struct layer_info {
     uint64_t seq; /* batches of the journal up to this one are in the map */
     uint64_t generation, epoch;
     char name[64];
+    struct layer_id merged[2]; /* lower, upper: made of these two; all zero: of none */
+    bool has_crcs;             /* read, not written: its file has checksums of its blocks */
 };
 
 struct map_source {
@@ -46,8 +49,12 @@ struct map_sink {
 int map_file_read(const struct map_source *source, struct layer_info *ret_info, struct map *ret_map,
                   struct err *e);
 
+/* crcs: of all blocks that are DATA; NULL: none are kept. */
 int map_file_write(const struct map_sink *sink, const struct layer_info *info,
-                   const struct map *map, struct err *e);
+                   const struct map *map, const struct block_crcs *crcs, struct err *e);
+
+/* Where the checksums begin in a file with so many pages. */
+uint64_t map_file_crc_offset(uint32_t page_count);
 
 /* Blocks of a disk of so many bytes, the last one perhaps in part. */
 static inline uint64_t disk_blocks(uint64_t size_bytes)

@@ -10,9 +10,12 @@
 
 #include "server/base/auto.h"
 #include "server/base/checked.h"
+#include "server/base/log.h"
+#include "server/base/name.h"
 #include "server/io/file_ops.h"
 #include "server/store/replay.h"
 #include "server/store/store_state.h"
+#include "server/store/volume_seal.h"
 
 #define FDS_LEAST 64u
 
@@ -49,13 +52,30 @@ static void unlist(struct store *s, struct layer *l)
     *at = l->next;
 }
 
+/* What is open of it is closed. */
+static void close_files(struct store *s, struct layer *l)
+{
+    struct layer_fds fds = { l->data_fd, l->crcs.pages ? l->crcs_fd : -1 };
+
+    lay_close_fds(s->ops, &fds);
+    if (l->fd_counted)
+        atomic_fetch_sub(&s->fds, 1);
+    l->fd_counted = false;
+    l->data_fd = l->crcs_fd = -1;
+}
+
+static void keep_files(struct store *s, struct layer *l, struct layer_fds fds)
+{
+    l->data_fd = fds.data;
+    l->crcs_fd = fds.crcs;
+    l->fd_counted = true;
+    atomic_fetch_add(&s->fds, 1);
+}
+
 static void free_layer(struct store *s, struct layer *l)
 {
-    if (l->data_fd >= 0) {
-        s->ops->close(s->ops->ctx, l->data_fd);
-        if (l->fd_counted)
-            atomic_fetch_sub(&s->fds, 1);
-    }
+    close_files(s, l);
+    crc_places_done(&l->crcs);
     map_done(&l->map);
     free(l);
 }
@@ -96,23 +116,20 @@ static int check_size(struct store *s, const struct layer *l, int fd, struct err
     return 0;
 }
 
-/* Looks at its data file, and keeps that open if there is room. */
+/* Looks at its files, and keeps them open if there is room. */
 static int open_sealed(struct store *s, struct layer *l, struct err *e)
 {
-    int rc, fd;
+    struct layer_fds fds;
+    int rc;
 
-    rc = lay_open_data(&s->dir, l->id, false, &fd, e);
+    rc = lay_open_sealed(&s->dir, l->id, l->crcs.pages, &fds, e);
     if (rc < 0)
         return rc;
-    rc = check_size(s, l, fd, e);
-    if (rc == 0 && atomic_fetch_add(&s->fds, 1) < s->fd_limit) {
-        l->data_fd = fd;
-        l->fd_counted = true;
-        return 0;
-    }
-    if (rc == 0)
-        atomic_fetch_sub(&s->fds, 1);
-    s->ops->close(s->ops->ctx, fd);
+    rc = check_size(s, l, fds.data, e);
+    if (rc == 0 && atomic_load(&s->fds) < s->fd_limit)
+        keep_files(s, l, fds);
+    else
+        lay_close_fds(s->ops, &fds);
     return rc;
 }
 
@@ -157,12 +174,13 @@ static int load(struct store *s, struct layer_id id, const struct layer_info *in
         return err_set(e, -ENOMEM, "out of memory");
     fresh->id = id;
     fresh->info = *info;
-    fresh->data_fd = -1;
+    fresh->data_fd = fresh->crcs_fd = -1;
     fresh->loaded = true;
     atomic_init(&fresh->refs, 1);
     map_init(&fresh->map, map->blocks); /* of the map only this much is kept */
     atomic_init(&fresh->map.data_blocks, map->data_blocks);
-    rc = open_sealed(s, fresh, e);
+    rc = info->has_crcs ? crc_places_make(&fresh->crcs, map) : 0;
+    rc = rc < 0 ? err_set(e, rc, "out of memory") : open_sealed(s, fresh, e);
     if (rc == 0)
         rc = share_or_list(s, &fresh, ret, e);
     if (fresh)
@@ -207,6 +225,8 @@ int store_top_add(struct store *s, struct layer *top, struct layer_id id, struct
     pthread_mutex_lock(&s->lock);
     if (store_layer_find(s, id)) {
         rc = err_set(e, -EBUSY, "layer %s is open already", lay_id_short(id, text));
+    } else if (store_is_sealing(s, id)) {
+        rc = err_set(e, -EBUSY, "layer %s is being sealed", lay_id_short(id, text));
     } else {
         top->id = id;
         top->is_top = true;
@@ -214,6 +234,14 @@ int store_top_add(struct store *s, struct layer *top, struct layer_id id, struct
     }
     pthread_mutex_unlock(&s->lock);
     return rc;
+}
+
+void store_top_list(struct store *s, struct layer *top)
+{
+    pthread_mutex_lock(&s->lock);
+    top->is_top = top->loaded = true;
+    list(s, top);
+    pthread_mutex_unlock(&s->lock);
 }
 
 void store_top_loaded(struct store *s, struct layer *top)
@@ -256,12 +284,8 @@ static void close_beyond_limit(struct store *s)
     if (atomic_load(&s->fds) <= s->fd_limit)
         return;
     pthread_mutex_lock(&s->lock);
-    while (atomic_load(&s->fds) > s->fd_limit && (l = oldest(s))) {
-        s->ops->close(s->ops->ctx, l->data_fd);
-        l->data_fd = -1;
-        l->fd_counted = false;
-        atomic_fetch_sub(&s->fds, 1);
-    }
+    while (atomic_load(&s->fds) > s->fd_limit && (l = oldest(s)))
+        close_files(s, l);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -270,16 +294,14 @@ void layer_fd_hold(struct layer *l)
     l->fd_users++;
 }
 
-void layer_fd_release(struct store *s, struct layer *l, int opened)
+void layer_fd_release(struct store *s, struct layer *l, struct layer_fds opened)
 {
     l->fd_users--;
-    if (opened >= 0 && l->data_fd < 0) {
-        l->data_fd = opened;
-        l->fd_counted = true;
+    if (opened.data >= 0 && l->data_fd < 0) {
+        keep_files(s, l, opened);
         layer_fd_touch(&s->fd_clock, l);
-        atomic_fetch_add(&s->fds, 1);
-    } else if (opened >= 0) { /* another read had it opened, too */
-        s->ops->close(s->ops->ctx, opened);
+    } else {
+        lay_close_fds(s->ops, &opened); /* another read had them opened, too */
     }
     close_beyond_limit(s);
 }
@@ -296,4 +318,20 @@ void store_top_sealed(struct store *s, struct layer *l)
     map_done(&l->map);
     layer_fd_touch(&s->fd_clock, l);
     close_beyond_limit(s);
+}
+
+void layer_is_damaged(struct store *s, struct layer *l, uint64_t block)
+{
+    struct err why = { 0 };
+    char hex[LAYER_ID_TEXT];
+
+    if (l->damaged)
+        return;
+    l->damaged = true;
+    hex_encode(l->id.b, sizeof l->id.b, hex);
+    err_set(&why, -EIO, "block %llu of layers/%s.data is not what was written",
+            (unsigned long long)block, hex);
+    log_error("store %s: %s", s->path, why.msg);
+    if (s->events.damaged)
+        s->events.damaged(s->events.ctx, l->id, why.msg);
 }

@@ -27,10 +27,12 @@ int store_layer_get(struct store *s, struct layer_id id, struct layer **ret, str
 void store_layer_ref(struct layer *l);
 void store_layer_put(struct store *s, struct layer *l);
 
-/* A top belongs to one device: -EBUSY if it is open already.  On the list from then on; loaded when
- * its map is there. */
+/* A top belongs to one device: -EBUSY if it is open already, or is being sealed.  On the list from
+ * then on; loaded when its map is there. */
 int store_top_add(struct store *s, struct layer *top, struct layer_id id, struct err *e);
 void store_top_loaded(struct store *s, struct layer *top);
+/* The new top of a volume whose old one was sealed: on the list, loaded.  Any thread. */
+void store_top_list(struct store *s, struct layer *top);
 
 /* The catalog says that it is sealed, and no chain has it as its top any more: frees its map.  On
  * the shard. */
@@ -52,10 +54,14 @@ static inline void layer_fd_touch(uint64_t *clock, struct layer *l)
         l->fd_used = ++*clock;
 }
 
-/* A job uses l->data_fd (or opens a descriptor of its own while that is -1); closed by nobody until
- * release.  opened: the job's own, or -1; taken over. */
+/* A job uses l's files (or opens some of its own while they are closed); closed by nobody until
+ * release.  opened: the job's own, or LAYER_NO_FDS; taken over. */
 void layer_fd_hold(struct layer *l);
-void layer_fd_release(struct store *s, struct layer *l, int opened);
+void layer_fd_release(struct store *s, struct layer *l, struct layer_fds opened);
+
+/* A block of it is not what was written: told to the owner of the store and to the log, once.  On
+ * the shard. */
+void layer_is_damaged(struct store *s, struct layer *l, uint64_t block);
 
 /* Takes one off if it is not the last one; false: it is, and nothing was changed. */
 static inline bool store_count_less(_Atomic unsigned *refs)

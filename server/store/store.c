@@ -181,6 +181,8 @@ int store_open(const struct store_options *o, struct store **ret, struct err *e)
     pthread_cond_init(&s->idle, NULL);
     chain_init_ops(&s->read_ops);
     layer_fds_init(s, o->sealed_fds);
+    if (o->events)
+        s->events = *o->events;
     volume_init_ops(s);
 
     rc = open_parts(s, o, e);

@@ -35,6 +35,14 @@ struct layer_chain {
     struct layer_id id[LAYER_CHAIN_MAX];
 };
 
+/* What a store tells of itself, on the shard. */
+struct store_events {
+    /* A block of a layer was read and is not what was written (its checksum is wrong); once for each
+     * layer while it is open.  The read got -EIO.  Optional. */
+    void (*damaged)(void *ctx, struct layer_id layer, const char *why);
+    void *ctx;
+};
+
 struct store_options {
     const char *dir;            /* made if absent (0700) */
     const struct file_ops *ops; /* NULL = file_ops_real */
@@ -43,6 +51,7 @@ struct store_options {
     struct pool *read_pool;     /* read misses */
     struct pool *slow_pool;     /* syncs, punches, files to be made */
     const char *live_dir;       /* where live maps lie (store/live.h); NULL = chosen */
+    const struct store_events *events; /* NULL = nobody listens */
     unsigned sealed_fds;        /* sealed layers whose files stay open; those read least recently
                                  * are closed; 0 = a quarter of RLIMIT_NOFILE */
 };

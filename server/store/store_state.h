@@ -23,6 +23,7 @@
 
 struct chain;
 struct stack;
+struct store_seal;
 struct volume;
 
 #define STORE_BUCKETS 256u
@@ -38,13 +39,15 @@ struct store {
     const char *durability;
 
     pthread_mutex_t files_lock; /* a layer's files are being replaced or deleted */
-    pthread_mutex_t lock;       /* guards layers, stacks, chains and background */
+    pthread_mutex_t lock;       /* guards layers, stacks, chains, seals and background */
     pthread_cond_t idle;
     struct layer *layers[STORE_BUCKETS]; /* that are open (open_layers.h), by the id's first byte */
     struct stack *stacks;                /* that are open (stack.h) */
     struct chain *chains;                /* of the devices */
-    unsigned background; /* jobs of the store itself that have not ended */
+    struct store_seal *seals;            /* that are under way (volume_seal.c) */
+    unsigned background;                 /* jobs of the store itself that have not ended */
 
+    struct store_events events;
     _Atomic unsigned fds; /* of sealed layers that are open */
     unsigned fd_limit;    /* so many of them stay open */
 

@@ -58,7 +58,8 @@ static struct bytes *make_file(void)
     map_set(&map, 0, 1, DISK_DATA);
     assert_int_equal(map_reserve(&map, 40000, 3, false), 0);
     map_set(&map, 40000, 3, DISK_ZERO);
-    assert_int_equal(map_file_write(&(struct map_sink){ bytes_write, b }, &info, &map, NULL), 0);
+    assert_int_equal(map_file_write(&(struct map_sink){ bytes_write, b }, &info, &map, NULL, NULL),
+                     0);
     map_done(&map);
     return b;
 }
@@ -152,7 +153,8 @@ static void lies_with_a_right_checksum_are_refused(void **state)
         assert_int_equal(read_file(b, &info, &map), want);                                         \
     } while (0)
     LIE(h->version = put_le32(2), -ENOTSUP);
-    LIE(h->features = put_le32(1), -ENOTSUP);
+    LIE(h->features = put_le32(2), -ENOTSUP);
+    LIE(h->features = put_le32(DISK_FEATURE_CRC), -EIO); /* its length is wrong then */
     LIE(h->size_bytes = put_le64(0), -EIO);
     LIE(h->size_bytes = put_le64(SIZE + 1), -EIO);
     LIE(h->size_bytes = put_le64(1ull << 45), -EIO);
