@@ -60,7 +60,7 @@ static bool all_zero(const char *p, uint64_t length)
 static int write_failed(int rc, struct err *e)
 {
     if (rc == -ENOSPC || rc == -EDQUOT)
-        return err_set(e, -ENOSPC, "the store is full: free some space and import again");
+        return err_set(e, -ENOSPC, "the store is full: free some space and try again");
     return err_set(e, rc, "writing the layer failed: %s", strerror(-rc));
 }
 

@@ -93,8 +93,10 @@ void store_layer_put(struct store *s, struct layer *l)
     bool last = atomic_fetch_sub(&l->refs, 1) == 1;
     if (last && l->listed)
         unlist(s, l);
-    if (last)
-        pthread_cond_broadcast(&s->idle); /* for store_restack */
+    if (last && s->layer_gone) {
+        shard_gate_open(s->layer_gone);
+        s->layer_gone = NULL;
+    }
     pthread_mutex_unlock(&s->lock);
     if (last)
         free_layer(s, l);
@@ -242,6 +244,12 @@ void store_top_list(struct store *s, struct layer *top)
     top->is_top = top->loaded = true;
     list(s, top);
     pthread_mutex_unlock(&s->lock);
+}
+
+void store_top_list_locked(struct store *s, struct layer *top)
+{
+    top->is_top = top->loaded = true;
+    list(s, top);
 }
 
 void store_top_loaded(struct store *s, struct layer *top)

@@ -156,6 +156,47 @@ static struct stack *publish(struct store *s, struct stack *fresh)
     return k;
 }
 
+/* Does upper lie on lower? */
+static bool has_pair(const struct stack *k, struct layer_id lower, struct layer_id upper)
+{
+    for (unsigned i = 1; i < k->count; i++)
+        if (lay_id_equal(k->layers[i]->id, upper) && lay_id_equal(k->layers[i - 1]->id, lower))
+            return true;
+    return false;
+}
+
+int store_stacks_with(struct store *s, struct layer_id lower, struct layer_id upper,
+                      struct stack ***ret, unsigned *ret_count, struct err *e)
+{
+    struct stack **found = NULL;
+    unsigned count = 0;
+
+    pthread_mutex_lock(&s->lock);
+    for (struct stack *k = s->stacks; k; k = k->next)
+        count += has_pair(k, lower, upper);
+    if (count)
+        found = calloc(count, sizeof *found);
+    unsigned used = 0;
+    for (struct stack *k = s->stacks; k && found; k = k->next)
+        if (has_pair(k, lower, upper))
+            found[used++] = stack_ref(k);
+    pthread_mutex_unlock(&s->lock);
+    if (count && !found)
+        return err_set(e, -ENOMEM, "out of memory");
+    *ret = found;
+    *ret_count = count;
+    return 0;
+}
+
+bool store_layer_stacked(const struct store *s, struct layer_id id)
+{
+    for (const struct stack *k = s->stacks; k; k = k->next)
+        for (unsigned i = 0; i < k->count; i++)
+            if (lay_id_equal(k->layers[i]->id, id))
+                return true;
+    return false;
+}
+
 /* ---- made from files --------------------------------------------------------------------------*/
 
 /* Lays one more layer on what k shows so far. */

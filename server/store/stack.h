@@ -10,6 +10,7 @@
 #ifndef GRIDBOX_STORE_STACK_H
 #define GRIDBOX_STORE_STACK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -49,6 +50,14 @@ unsigned stack_depth(const struct stack *k);
 
 /* Its layers, nearest first. */
 void stack_layers(const struct stack *k, struct layer_chain *ret);
+
+/* All open stacks in which upper lies directly on lower, each counted once more for the caller, who
+ * frees the array (NULL if there are none).  -ENOMEM. */
+int store_stacks_with(struct store *s, struct layer_id lower, struct layer_id upper,
+                      struct stack ***ret, unsigned *ret_count, struct err *e);
+
+/* Is the layer part of an open stack?  Under the store's lock. */
+bool store_layer_stacked(const struct store *s, struct layer_id id);
 
 /* Memory that this stack alone holds. */
 size_t stack_own_bytes(const struct stack *k);

@@ -37,13 +37,18 @@ struct store {
     struct layer_dir dir;
     struct journal journal;
     const char *durability;
+    struct live *live; /* maps of tops, for the process after this one */
+    enum store_past past;
 
     pthread_mutex_t files_lock; /* a layer's files are being replaced or deleted */
-    pthread_mutex_t lock;       /* guards layers, stacks, chains, seals and background */
+    pthread_mutex_t lock;       /* guards what follows, up to background */
     pthread_cond_t idle;
     struct layer *layers[STORE_BUCKETS]; /* that are open (open_layers.h), by the id's first byte */
     struct stack *stacks;                /* that are open (stack.h) */
+    struct shard_gate *layer_gone; /* opened when a layer is freed; NULL: nobody waits */
     struct chain *chains;                /* of the devices */
+    struct layer *adopted;               /* tops of a process that was killed (adopt.h) */
+    struct settle *settling;             /* of these, those that are being brought to disk */
     struct store_seal *seals;            /* that are under way (volume_seal.c) */
     unsigned background;                 /* jobs of the store itself that have not ended */
 
@@ -57,6 +62,7 @@ struct store {
     struct op_cache read_ops, volume_ops, bounces;
     struct volume *volumes;        /* that have been written to */
     struct shard_timer tick;       /* marks volumes clean; set while there are such volumes */
+    struct shard_timer settle_timer;
     struct shard_timer park_timer; /* tries parked writes again; set while there are any */
     unsigned parked_volumes;       /* with such writes */
     uint64_t park_round;           /* how often the timer went off */
@@ -69,6 +75,10 @@ struct store {
 
 /* A job of the store itself begins or has ended; store_close waits for them. */
 void store_background(struct store *s, int change);
+
+/* Makes records durable, in one batch or more.  Any thread but the shard's; blocks.  An error is
+ * final for the store. */
+int store_append(struct store *s, const struct buf *records, struct err *e);
 
 /* STATE's file system: refused (-ENOTSUP), or what it promises; store_fs.c. */
 int store_check_fs(int state_fd, const char **ret_durability, struct err *e);
