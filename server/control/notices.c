@@ -42,7 +42,7 @@ static unsigned sort_of(enum notice_kind kind)
 {
     static const uint8_t sorts[NOTICE_KINDS] = {
         [NOTICE_FAILED] = 0,    [NOTICE_PARKED] = 1,   [NOTICE_RESUMED] = 1, [NOTICE_STALLED] = 2,
-        [NOTICE_RECOVERED] = 2, [NOTICE_REPLACED] = 3, [NOTICE_FENCED] = 3,
+        [NOTICE_RECOVERED] = 2, [NOTICE_REPLACED] = 3, [NOTICE_DAMAGED] = 4, [NOTICE_FENCED] = 3,
     };
 
     return sorts[kind];

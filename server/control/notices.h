@@ -27,12 +27,13 @@ enum notice_kind {
     NOTICE_RECOVERED, /* stalled no more */
     NOTICE_REPLACED,  /* its connection, by a newer one */
     NOTICE_FENCED,    /* its connection is cut, its attachment over */
+    NOTICE_DAMAGED,   /* a layer, by its id */
     NOTICE_KINDS
 };
 
 struct notice {
     enum notice_kind kind;
-    char name[80]; /* the volume's */
+    char name[80]; /* the volume's, or a layer's id */
     char why[200];
     int64_t ns;    /* of a stall: how long */
     unsigned more; /* of its sort that came before it and were not told */

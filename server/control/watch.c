@@ -9,10 +9,13 @@
 
 #include "server/base/clock.h"
 #include "server/base/log.h"
+#include "server/base/name.h"
 #include "server/catalog/catalog.h"
 #include "server/control/control.h"
 #include "server/control/lab.h"
 #include "server/control/notices.h"
+#include "server/store/stats.h"
+#include "server/store/store.h"
 
 #define ONE_BY_ONE 8u /* of a kind in one round; more of them become one event */
 
@@ -69,7 +72,7 @@ static const char *const events[NOTICE_KINDS] = {
     [NOTICE_FAILED] = "volume-failed",       [NOTICE_PARKED] = "volume-parked",
     [NOTICE_RESUMED] = "volume-resumed",     [NOTICE_STALLED] = "volume-stalled",
     [NOTICE_RECOVERED] = "volume-recovered", [NOTICE_REPLACED] = "volume-reconnected",
-    [NOTICE_FENCED] = "volume-fenced",
+    [NOTICE_FENCED] = "volume-fenced",       [NOTICE_DAMAGED] = "layer-damaged",
 };
 
 static const char *text_of(const struct notice *n, char ret[static 320])
@@ -93,11 +96,19 @@ static const char *text_of(const struct notice *n, char ret[static 320])
     case NOTICE_FENCED:
         snprintf(ret, 320, "its connection was cut: %s", n->why);
         break;
+    case NOTICE_DAMAGED:
+        snprintf(ret, 320, "%s", n->why);
+        break;
     case NOTICE_FAILED:
     case NOTICE_KINDS:
         ret[0] = '\0';
     }
     return ret;
+}
+
+static const char *what_of(enum notice_kind kind)
+{
+    return kind == NOTICE_DAMAGED ? "layer" : "volume";
 }
 
 static int tell_one(struct control *c, const struct notice *n, struct err *e)
@@ -108,7 +119,7 @@ static int tell_one(struct control *c, const struct notice *n, struct err *e)
         return note_failure(c, n->name, e);
     if (n->more)
         snprintf(more, sizeof more, " (and %u more of this meanwhile)", n->more);
-    return control_event(c, e, events[n->kind], n->name, "volume %s: %s%s", n->name,
+    return control_event(c, e, events[n->kind], n->name, "%s %s: %s%s", what_of(n->kind), n->name,
                          text_of(n, text), more);
 }
 
@@ -123,8 +134,8 @@ static int tell_many(struct control *c, const struct notice *list, size_t count,
         if (list[i].kind == first->kind)
             length += (size_t)snprintf(names + length, sizeof names - length, "%s%s",
                                        length ? ", " : "", list[i].name);
-    return control_event(c, e, events[first->kind], first->name, "%zu volumes: %s: %s …", alike,
-                         text_of(first, text), names);
+    return control_event(c, e, events[first->kind], first->name, "%zu %ss: %s: %s …", alike,
+                         what_of(first->kind), text_of(first, text), names);
 }
 
 static int tell_kind(struct control *c, const struct notice *list, size_t count,
@@ -184,6 +195,14 @@ static void on_replaced(void *ctx, const char *name, bool fenced, const char *wh
     notices_put(ctx, fenced ? NOTICE_FENCED : NOTICE_REPLACED, name, why, 0);
 }
 
+static void on_damaged(void *ctx, struct layer_id layer, const char *why)
+{
+    char id[LAYER_ID_TEXT];
+
+    hex_encode(layer.b, sizeof layer.b, id);
+    notices_put(ctx, NOTICE_DAMAGED, id, why, 0);
+}
+
 /* ---- life ------------------------------------------------------------------------------------*/
 
 int control_watch(struct control *c, struct err *e)
@@ -197,14 +216,18 @@ int control_watch(struct control *c, struct err *e)
                                    .stalled = on_stalled,
                                    .replaced = on_replaced,
                                    .ctx = c->notices };
+    struct store_events store_hooks = { .damaged = on_damaged, .ctx = c->notices };
     export_set_events(c->exports, &hooks);
+    store_set_events(c->store, &store_hooks);
     return 0;
 }
 
 void control_watch_end(struct control *c)
 {
-    if (c->notices)
+    if (c->notices) {
         export_set_events(c->exports, NULL);
+        store_set_events(c->store, NULL);
+    }
     notices_free(c->notices);
     c->notices = NULL;
 }

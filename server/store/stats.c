@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* stats - a copy of the counters for another thread. */
+/* stats - the store's shard is asked for a copy of the counters, and told who listens. */
 #include "server/store/stats.h"
 
 #include "server/io/shard.h"
@@ -22,4 +22,23 @@ void store_stats(struct store *s, struct store_stats *ret)
     struct copy c = { .store = s, .ret = ret };
 
     shard_call(s->shard, run_copy, &c);
+}
+
+struct events_order {
+    struct store *store;
+    const struct store_events *events;
+};
+
+static void run_set_events(void *arg)
+{
+    const struct events_order *o = arg;
+
+    o->store->events = o->events ? *o->events : (struct store_events){ 0 };
+}
+
+void store_set_events(struct store *s, const struct store_events *events)
+{
+    struct events_order o = { .store = s, .events = events };
+
+    shard_call(s->shard, run_set_events, &o);
 }

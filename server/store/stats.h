@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* stats - what the work of a store has come to since it was opened.
+/* stats - what the work of a store has come to since it was opened, and who is told of it.
  * Threads: the shard's, plain counters; store_stats gives a copy. */
 #ifndef GRIDBOX_STORE_STATS_H
 #define GRIDBOX_STORE_STATS_H
@@ -9,6 +9,7 @@
 #include "server/base/histogram.h"
 
 struct store;
+struct store_events;
 
 struct store_stats {
     struct histogram sync;   /* fdatasync of volumes' data files */
@@ -19,5 +20,9 @@ struct store_stats {
 
 /* Any thread but the shard's. */
 void store_stats(struct store *s, struct store_stats *ret);
+
+/* Any thread but the shard's: from now on these are told, in place of those that it was opened
+ * with.  NULL: none. */
+void store_set_events(struct store *s, const struct store_events *events);
 
 #endif
