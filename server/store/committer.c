@@ -193,7 +193,7 @@ static void pump(struct committer *c)
     struct journal *j = &c->store->journal;
     size_t room = jnl_batch_max(j) - sizeof(struct disk_batch);
 
-    if (c->busy || !c->waiting)
+    if (c->busy || c->corked || !c->waiting)
         return;
     uint32_t length = wanted(c, room);
     if (jnl_place(j, length, &c->place) == -EAGAIN)
@@ -225,6 +225,12 @@ void committer_submit(struct committer *c, struct commit_entry *entry)
     entry->next = NULL;
     *c->waiting_end = entry;
     c->waiting_end = &entry->next;
+    pump(c);
+}
+
+void committer_cork(struct committer *c, bool corked)
+{
+    c->corked = corked;
     pump(c);
 }
 

@@ -34,6 +34,7 @@ struct committer {
     struct disk_batch *batch;                    /* room for jnl_batch_max; whole blocks */
     uint32_t length;                             /* of the records in it */
     bool busy;                                   /* an append is under way */
+    bool corked;                                 /* no new one begins */
     int error;                                   /* the store has failed */
     int append_error;                            /* the job's */
     int64_t append_ns;                           /* how long it took */
@@ -56,3 +57,6 @@ void committer_done(struct committer *c); /* nothing may be under way */
 void committer_submit(struct committer *c, struct commit_entry *entry);
 
 #endif
+/* While corked entries only gather, so that those of many volumes go into one batch. */
+void committer_cork(struct committer *c, bool corked);
+

@@ -17,6 +17,7 @@
 #include "server/store/store_state.h"
 
 static struct volume *volume_of(struct blkdev *d)
+#include "server/store/volume_seal.h"
 {
     return (struct volume *)((char *)d - offsetof(struct volume, dev));
 }
@@ -130,6 +131,42 @@ void store_fail(struct store *s, const char *why)
 static int open_top(struct volume *v, const struct volume_spec *spec, struct err *e)
 {
     const struct layer_dir *d = &v->store->dir;
+struct layer *vol_new_top(const struct layer_info *info)
+{
+    struct layer *top = calloc(1, sizeof *top);
+
+    if (!top)
+        return NULL;
+    atomic_init(&top->refs, 1);
+    top->id = info->id;
+    top->info = *info;
+    top->info.kind = DISK_TOP;
+    top->info.mark = DISK_CLEAN;
+    top->info.seq = 0;
+    top->data_fd = -1;
+    map_init(&top->map, disk_blocks(info->size_bytes));
+    return top;
+}
+
+/* The top's map: what the process before this one left of it, if it was killed; else what is
+ * durable. */
+static int read_top(struct volume *v, struct layer_id id, struct err *e)
+{
+    struct layer *top = v->top;
+
+    v->adopted = adopt_take(v->store, top);
+    if (v->adopted && top->unsettled)
+        return err_set(e, -EIO,
+                       "what was written before the server was killed cannot be brought to disk: "
+                       "the next start of the server begins a new epoch");
+    if (v->adopted) {
+        v->dirty = true;
+        v->last_mutation_ns = clock_mono_ns();
+        return 0;
+    }
+    return replay_layer(&v->store->dir, &v->store->journal, id, &top->info, &top->map, e);
+}
+
     struct layer_info *info = &v->top->info;
     struct err why = { 0 };
     int rc;
@@ -284,8 +321,12 @@ void volume_close(struct volume *v, void (*drained)(void *ctx), void *ctx)
     vol_idle(v);
 }
 
+    if (v->seal)
+        vol_seal_step(v);
 void volume_discard(struct volume *v, void (*drained)(void *ctx), void *ctx)
 {
     v->discarding = true;
     volume_close(v, drained, ctx);
 }
+    if (v->seal)
+        vol_seal_leave(v);

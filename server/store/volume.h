@@ -6,6 +6,7 @@
  *   volume_write.c  one piece of it, under its range: first touch, write, zero, punch
  *   volume_file.c   its bytes into the data file, here or on the pool
  *   volume_commit.c flush: what changed becomes durable; the open and clean marks
+ *   volume_seal.c   one instant over many volumes: their tops become sealed layers
  *   volume_park.c   writes without room wait for it; quotas
  *
  * The order of steps, which is what keeps data, is in volume_op.c and volume_commit.c.
@@ -95,8 +96,10 @@ struct volume {
     unsigned running;  /* requests of any kind, answered or not, that are not over */
     unsigned mutators; /* of these: that change something and have begun */
     bool failed, closing;
-    bool discarding; /* closing, and what was written is of no use to anyone */
-    bool held_back;  /* a seal is under way: new mutators and flushes wait in `held` */
+    bool adopted; /* its map is what a process that was killed left; while it is being opened */
+    bool discarding;          /* closing, and what was written is of no use to anyone */
+    struct seal_member *seal; /* volume_seal.c's; NULL: none is under way */
+    bool held_back;           /* by it: new mutators and flushes wait in `held` */
     struct vol_list held;
     struct volume_events events;
     void (*drained)(void *ctx);
@@ -116,7 +119,9 @@ struct volume {
     uint64_t unsynced_bytes; /* likewise, how much */
     int64_t last_mutation_ns;
     struct {
-        bool running, wanted; /* wanted: even if nobody waits for it */
+        bool running, wanted;  /* wanted: even if nobody waits for it */
+        bool marks;            /* the CLEAN mark is in its records */
+        uint64_t begun, ended; /* how many */
         struct vol_list joined, next;
         struct buf records;
         struct pool_job sync;
@@ -177,6 +182,12 @@ static inline struct vol_op *vol_list_take(struct vol_list *l)
 
 /* The volume has failed for good: reads go on, all else gets -EIO.  Idempotent. */
 void vol_fail(struct volume *v, const char *why);
+
+/* From now on the map's changes are seen by the process after this one. */
+void vol_live_home(struct volume *v);
+
+/* A new top without files; info.mark and what is counted begin anew.  NULL without memory. */
+struct layer *vol_new_top(const struct layer_info *info);
 
 /* Something of the volume is over: closes it if that was the last thing.  The volume may be gone
  * afterwards. */

@@ -113,12 +113,34 @@ bool vol_commit_clean(const struct volume *v)
     return !v->dirty && v->top->map.changed_pages == 0;
 }
 
+/* The volume holds still for a seal: it will be clean with this commit. */
+static void ride_mark(struct volume *v)
+{
+    if (!v->held_back || v->mutators || v->mark.busy || v->mark.durable != DISK_OPEN)
+        return;
+    batch_add_mark(&v->commit.records, v->top->info.id, DISK_CLEAN, v->top->info.generation,
+                   v->top->info.epoch);
+    v->commit.marks = true;
+}
+
+/* Until it is durable no other mark is written, so that they get there in this order. */
+static void mark_rides(struct volume *v)
+{
+    v->mark.busy = true;
+    v->mark.wanted = v->mark.durable = DISK_CLEAN;
+}
+
 /* Step 4. */
 static void finish(struct volume *v, int error)
 {
     struct vol_op *op;
 
     buf_done(&v->commit.records);
+    v->commit.ended = v->commit.begun;
+    if (v->commit.marks) {
+        v->commit.marks = v->mark.busy = false;
+        mark_kick(v);
+    }
     v->running++;
     while ((op = vol_list_take(&v->commit.joined)))
         vol_op_committed(op, error); /* may join the next one */
@@ -187,6 +209,7 @@ static void begin(struct volume *v)
 {
     v->commit.running = true;
     v->commit.wanted = false;
+    v->commit.begun++;
     v->commit.joined = v->commit.next;
     if (v->commit.joined.first)
         vol_list_init(&v->commit.next);
@@ -196,15 +219,19 @@ static void begin(struct volume *v)
         finish(v, v->failed ? -EIO : 0);
         return;
     }
-    buf_init(&v->commit.records, (v->top->map.changed_pages + 1) * BATCH_RECORD_MAX);
+    buf_init(&v->commit.records, (v->top->map.changed_pages + 2) * BATCH_RECORD_MAX);
     batch_add_changes(&v->commit.records, v->top->info.id, &v->top->map);
+    ride_mark(v);
     if (v->commit.records
             .failed) { /* the changes stay noted for the next commit, if there is one */
         if (v->closing)
             vol_fail(v, "out of memory");
+        v->commit.marks = false;
         finish(v, -EIO);
         return;
     }
+    if (v->commit.marks)
+        mark_rides(v);
     map_clear_changes(&v->top->map);
     v->dirty = false;
     v->commit.syncing_bytes = v->unsynced_bytes;
