@@ -5,7 +5,6 @@
  * attachment has a higher generation, so that the export fences the one before it. */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "server/base/auto.h"
 #include "server/base/clock.h"
@@ -17,67 +16,17 @@
 #include "server/control/json.h"
 #include "server/control/lab.h"
 
-#define VOLUMES_MOST 4096
-
 struct order {
     struct control *control;
     bool all, force;
-    struct cat_volume *volumes;
-    bool *fresh; /* a new attachment is made for this one */
-    size_t count, room;
+    struct lifecycle_set set;
+    bool *fresh; /* heap: a new attachment is made for this one */
 };
 
 static void order_done(struct order *o)
 {
-    free(o->volumes);
+    lifecycle_set_done(&o->set);
     free(o->fresh);
-}
-
-static int add(void *ctx, const struct cat_volume *v)
-{
-    struct order *o = ctx;
-
-    if (o->count == o->room) {
-        size_t room = o->room ? 2 * o->room : 16;
-        struct cat_volume *volumes = realloc(o->volumes, room * sizeof *volumes);
-        if (volumes)
-            o->volumes = volumes;
-        bool *fresh = realloc(o->fresh, room * sizeof *fresh);
-        if (fresh)
-            o->fresh = fresh;
-        if (!volumes || !fresh)
-            return -ENOMEM;
-        o->room = room;
-    }
-    o->fresh[o->count] = true;
-    o->volumes[o->count++] = *v;
-    return 0;
-}
-
-static int add_named(struct order *o, const json_t *list, struct err *e)
-{
-    size_t n;
-    json_t *item;
-
-    if (!json_is_array(list) || json_array_size(list) == 0 || json_array_size(list) > VOLUMES_MOST)
-        return err_set(e, -EINVAL, "volumes: must be a list of 1 to %d names", VOLUMES_MOST);
-    json_array_foreach(list, n, item)
-    {
-        struct cat_volume v;
-        if (!json_is_string(item) || strlen(json_string_value(item)) != json_string_length(item))
-            return err_set(e, -EINVAL, "volumes: must be a list of names");
-        int rc = name_check("volume", json_string_value(item), e);
-        if (rc == 0)
-            rc = cat_volume_get(o->control->catalog, json_string_value(item), &v, e);
-        for (size_t i = 0; rc == 0 && i < o->count; i++)
-            if (o->volumes[i].id == v.id)
-                return err_set(e, -EINVAL, "volumes: '%s' is named twice", v.name);
-        if (rc == 0 && add(o, &v) < 0)
-            rc = err_set(e, -ENOMEM, "out of memory");
-        if (rc < 0)
-            return rc;
-    }
-    return 0;
 }
 
 static int read_order(struct http_request *r, struct order *o, struct err *e)
@@ -88,21 +37,21 @@ static int read_order(struct http_request *r, struct order *o, struct err *e)
 
     if (rc < 0 || (rc = json_only(body, keys, e)) < 0 ||
         (rc = json_get_bool(body, "all", false, &o->all, e)) < 0 ||
-        (rc = json_get_bool(body, "force", false, &o->force, e)) < 0)
+        (rc = json_get_bool(body, "force", false, &o->force, e)) < 0 ||
+        (rc = control_read_set(o->control, body, NULL, &o->set, e)) < 0)
         return rc;
-    json_t *list = json_object_get(body, "volumes");
-    if (o->all == (list != NULL))
-        return err_set(e, -EINVAL, "give either volumes, a list of names, or all: true");
-    if (!o->all)
-        return add_named(o, list, e);
-    rc = cat_volume_list(o->control->catalog, add, o, e);
-    return rc == -ENOMEM ? err_set(e, rc, "out of memory") : rc;
+    o->fresh = calloc(o->set.count + 1, sizeof *o->fresh);
+    if (!o->fresh)
+        return err_set(e, -ENOMEM, "out of memory");
+    for (unsigned i = 0; i < o->set.count; i++)
+        o->fresh[i] = true;
+    return 0;
 }
 
 /* Decides whether a volume gets a new attachment, keeps its present one, or is in the way. */
-static int judge(struct order *o, size_t n, struct err *e)
+static int judge(struct order *o, unsigned n, struct err *e)
 {
-    const struct cat_volume *v = &o->volumes[n];
+    const struct cat_volume *v = &o->set.v[n];
     const struct cat_attachment *a = &v->attachment;
     char since[32];
 
@@ -146,9 +95,9 @@ static int attach_all(struct order *o, struct err *e)
 {
     int rc = 0;
 
-    for (size_t i = 0; i < o->count && rc == 0; i++)
+    for (unsigned i = 0; i < o->set.count && rc == 0; i++)
         if (o->fresh[i])
-            rc = attach_one(o->control, &o->volumes[i], e);
+            rc = attach_one(o->control, &o->set.v[i], e);
     return rc;
 }
 
@@ -158,12 +107,12 @@ static void undo(struct order *o)
     struct control *c = o->control;
     struct err e = { 0 };
 
-    for (size_t i = 0; i < o->count; i++) {
+    for (unsigned i = 0; i < o->set.count; i++) {
         if (!o->fresh[i])
             continue;
-        if (cat_volume_detach(c->catalog, &o->volumes[i], &e) < 0)
-            log_error("control volume %s: undo of its attachment: %s", o->volumes[i].name, e.msg);
-        export_revoke(c->exports, o->volumes[i].name, "the attachment could not be made");
+        if (cat_volume_detach(c->catalog, &o->set.v[i], &e) < 0)
+            log_error("control volume %s: undo of its attachment: %s", o->set.v[i].name, e.msg);
+        export_revoke(c->exports, o->set.v[i].name, "the attachment could not be made");
     }
 }
 
@@ -172,7 +121,7 @@ static int carry_out(struct order *o, struct err *e)
     struct control *c = o->control;
     int rc = 0;
 
-    for (size_t i = 0; i < o->count && rc == 0; i++)
+    for (unsigned i = 0; i < o->set.count && rc == 0; i++)
         rc = judge(o, i, e);
     if (rc == 0)
         rc = cat_begin(c->catalog, e);
@@ -180,9 +129,9 @@ static int carry_out(struct order *o, struct err *e)
         rc = cat_end(c->catalog, attach_all(o, e), e);
     if (rc < 0)
         return rc;
-    for (size_t i = 0; i < o->count && rc == 0; i++)
+    for (unsigned i = 0; i < o->set.count && rc == 0; i++)
         if (o->fresh[i])
-            rc = control_grant_volume(c, &o->volumes[i], e);
+            rc = control_grant_volume(c, &o->set.v[i], e);
     if (rc < 0)
         undo(o);
     return rc;
@@ -202,11 +151,10 @@ static void on_attach(struct http_request *r)
         return;
     }
     json_t *list = json_array();
-    for (size_t i = 0; i < o.count; i++) {
+    for (unsigned i = 0; i < o.set.count; i++) {
         char uri[256];
-        control_uri(c, o.volumes[i].name, o.volumes[i].attachment.token, uri, sizeof uri);
-        json_array_append_new(list,
-                              json_pack("{s:s, s:s}", "volume", o.volumes[i].name, "uri", uri));
+        control_uri(c, o.set.v[i].name, o.set.v[i].attachment.token, uri, sizeof uri);
+        json_array_append_new(list, json_pack("{s:s, s:s}", "volume", o.set.v[i].name, "uri", uri));
     }
     http_answer_json(r, 200, json_pack("{s:o}", "attachments", list));
 }

@@ -14,7 +14,9 @@
 #include "server/catalog/volumes.h"
 #include "server/control/loop.h"
 #include "server/export/export.h"
+#include "server/lifecycle/lifecycle.h"
 
+struct care;
 struct catalog;
 struct control_lab;
 struct http;
@@ -36,6 +38,8 @@ struct control {
     struct jobs *jobs;
     struct uploads *uploads;
     struct notices *notices; /* watch.c */
+    struct care *care;       /* care.h */
+    struct lifecycle life;   /* of control_life() */
 
     const char *state_dir;
     const char *scratch_dir;  /* STATE/tmp */
@@ -78,12 +82,11 @@ int control_grant_image(struct control *c, const struct cat_image *i,
 int control_regrant(struct control *c, struct err *e);
 
 /* At the start, before control_regrant: epochs of volumes that were being written when the server
- * was killed or the power failed, and of volumes that had failed. */
+ * was killed or the power failed, and of volumes that had failed; leftover layers. */
 int control_recover(struct control *c, struct err *e);
 
-/* Removes the files of layers that nothing needs any more.  What cannot be removed is logged and
- * stays for the next time. */
-void control_sweep_layers(struct control *c);
+/* What the verbs of lifecycle.h work on; with the members of *c as they are now. */
+struct lifecycle *control_life(struct control *c);
 
 /* Host of NBD URIs and of host's disks, without brackets; and the port of the first address. */
 const char *control_nbd_host(const struct control *c, char ret[static 64]);
@@ -100,6 +103,11 @@ const char *control_holder(const struct cat_attachment *a);
 json_t *control_image_json(const struct cat_image *i);
 json_t *control_volume_json(struct control *c, const struct cat_volume *v);
 
+/* The volumes that a body names: a list `volumes`, or `all` (those that the snapshot holds, if
+ * there is one).  -EINVAL, -ENOENT in words. */
+int control_read_set(struct control *c, const json_t *body, const struct cat_snapshot *of,
+                     struct lifecycle_set *ret, struct err *e);
+
 /* Routes of one file each. */
 int control_status_routes(struct http *h, struct err *e);
 int control_event_routes(struct http *h, struct err *e);
@@ -109,5 +117,8 @@ int control_volume_routes(struct http *h, struct err *e);
 int control_attachment_routes(struct http *h, struct err *e);
 int control_job_routes(struct http *h, struct err *e);
 int control_upload_routes(struct http *h, struct err *e);
+int control_snapshot_routes(struct http *h, struct err *e);
+int control_restart_routes(struct http *h, struct err *e);
+int control_store_routes(struct http *h, struct err *e);
 
 #endif

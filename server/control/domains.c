@@ -10,6 +10,7 @@
 #include "server/base/clock.h"
 #include "server/catalog/catalog.h"
 #include "server/catalog/images.h"
+#include "server/control/care.h"
 #include "server/control/control.h"
 #include "server/control/http.h"
 #include "server/control/json.h"
@@ -392,6 +393,8 @@ static int remove_domain(struct control *c, const char *name, bool keep_volume, 
 
     if (rc == 0)
         rc = check_removable(c, &d, e);
+    if (rc == 0 && !keep_volume)
+        rc = lifecycle_check_snapshots(control_life(c), &d.volume, e);
     if (rc == 0)
         rc = cat_begin(c->catalog, e);
     if (rc == 0)
@@ -401,7 +404,7 @@ static int remove_domain(struct control *c, const char *name, bool keep_volume, 
     if (!keep_volume || d.volume.attachment.host_id == d.domain.host_id)
         export_revoke(c->exports, d.volume.name, "the domain was removed");
     if (!keep_volume)
-        control_sweep_layers(c);
+        care_kick(c->care);
     lab_tell(c, d.domain.host_id);
     return 0;
 }

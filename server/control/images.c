@@ -14,11 +14,15 @@
 
 json_t *control_image_json(const struct cat_image *i)
 {
-    return json_pack("{s:s, s:I, s:I, s:I, s:s, s:s, s:s, s:I, s:I}", "name", i->name, "version",
-                     (json_int_t)i->version, "size_bytes", (json_int_t)i->size_bytes, "data_bytes",
-                     (json_int_t)i->data_bytes, "sha256", i->sha256, "source", i->source, "format",
-                     i->format, "created_at", (json_int_t)i->created_at, "volumes",
-                     (json_int_t)i->volumes);
+    /* The last block is a whole one; layers of a promoted image may cover each other. */
+    uint64_t data_bytes = i->data_bytes < i->size_bytes ? i->data_bytes : i->size_bytes;
+
+    return json_pack("{s:s, s:I, s:I, s:I, s:s?, s:s, s:s, s:s, s:I, s:I}", "name", i->name,
+                     "version", (json_int_t)i->version, "size_bytes", (json_int_t)i->size_bytes,
+                     "data_bytes", (json_int_t)data_bytes, "sha256",
+                     i->sha256[0] ? i->sha256 : NULL, "state", cat_image_state_name(i->state),
+                     "source", i->source, "format", i->format, "created_at",
+                     (json_int_t)i->created_at, "volumes", (json_int_t)i->volumes);
 }
 
 /* The image that the path names. */
@@ -64,40 +68,18 @@ static void on_show(struct http_request *r)
         http_answer_json(r, 200, control_image_json(&i));
 }
 
-/* 0, or why it must stay. */
-static int removable(struct control *c, const struct cat_image *i, uint32_t version, struct err *e)
+/* Without a version there must be but one. */
+static int check_version(struct control *c, const struct cat_image *i, uint32_t version,
+                         struct err *e)
 {
     uint64_t versions;
     int rc = cat_image_versions(c->catalog, i->name, &versions, e);
 
-    if (rc < 0)
-        return rc;
-    if (version == 0 && versions > 1)
+    if (rc == 0 && version == 0 && versions > 1)
         return err_set(e, -EBUSY,
                        "image '%s' has %" PRIu64 " versions: say which one, as in '%s@%u'", i->name,
                        versions, i->name, i->version);
-    if (i->volumes)
-        return err_set(
-            e, -EBUSY, "image '%s@%u' is in use by %" PRIu64 " volume%s: remove %s first", i->name,
-            i->version, i->volumes, i->volumes == 1 ? "" : "s", i->volumes == 1 ? "it" : "them");
-    if (i->attached)
-        return err_set(e, -EBUSY, "image '%s@%u' is attached: detach it first", i->name,
-                       i->version);
-    return 0;
-}
-
-static int remove_image(struct control *c, const struct cat_image *i, struct err *e)
-{
-    char object[80];
-    int rc = cat_begin(c->catalog, e);
-
-    if (rc < 0)
-        return rc;
-    snprintf(object, sizeof object, "%s@%u", i->name, i->version);
-    rc = cat_image_remove(c->catalog, i, e);
-    if (rc == 0)
-        rc = control_event(c, e, "image-removed", object, "image %s was removed", object);
-    return cat_end(c->catalog, rc, e);
+    return rc;
 }
 
 static void on_remove(struct http_request *r)
@@ -109,15 +91,13 @@ static void on_remove(struct http_request *r)
     int rc = of_path(r, &i, &version, &e);
 
     if (rc == 0)
-        rc = removable(c, &i, version, &e);
+        rc = check_version(c, &i, version, &e);
     if (rc == 0)
-        rc = remove_image(c, &i, &e);
-    if (rc < 0) {
+        rc = lifecycle_image_remove(control_life(c), &i, &e);
+    if (rc < 0)
         http_answer_err(r, &e);
-        return;
-    }
-    control_sweep_layers(c);
-    http_answer_empty(r, 204);
+    else
+        http_answer_empty(r, 204);
 }
 
 /* ---- attachments --------------------------------------------------------------------------------
@@ -206,6 +186,7 @@ int control_image_routes(struct http *h, struct err *e)
         { "POST", "/v1/images", HTTP_ADMIN, jobs_on_import, false },
         { "GET", "/v1/images/{}", HTTP_ADMIN, on_show, false },
         { "DELETE", "/v1/images/{}", HTTP_ADMIN, on_remove, false },
+        { "POST", "/v1/images/{}/verify", HTTP_ADMIN, jobs_on_verify, false },
         { "POST", "/v1/images/{}/attachments", HTTP_ADMIN, on_attach, false },
         { "DELETE", "/v1/images/{}/attachments", HTTP_ADMIN, on_detach, false },
     };

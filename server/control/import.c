@@ -40,7 +40,7 @@ static int file_size(int fd, uint64_t *ret_bytes, struct err *e)
 }
 
 static int read_raw(struct store *store, const struct import_source *source, int fd, uint64_t size,
-                    struct import_progress *progress, struct import_result *ret, struct err *e)
+                    struct job_progress *progress, struct import_result *ret, struct err *e)
 {
     AUTO(auto_sink) struct sink *sink = NULL;
     int rc = sink_open(store, "the file", size, source->limit_bytes, progress, &sink, e);
@@ -51,7 +51,7 @@ static int read_raw(struct store *store, const struct import_source *source, int
 }
 
 static int import_file(struct store *store, const struct import_source *source, int fd,
-                       struct import_progress *progress, struct import_result *ret, struct err *e)
+                       struct job_progress *progress, struct import_result *ret, struct err *e)
 {
     AUTO(view_done) struct view view = { 0 };
     struct format_disk disk;
@@ -72,7 +72,7 @@ static int import_file(struct store *store, const struct import_source *source, 
 }
 
 static int import_url(struct store *store, const struct import_source *source,
-                      struct import_progress *progress, struct import_result *ret, struct err *e)
+                      struct job_progress *progress, struct import_result *ret, struct err *e)
 {
     AUTO(auto_close) int fd = -1;
     int rc = url_fetch(source, progress, &fd, e);
@@ -86,7 +86,7 @@ static void auto_reader(struct nbd_reader **r)
 }
 
 static int import_nbd(struct store *store, const struct import_source *source,
-                      struct import_progress *progress, struct import_result *ret, struct err *e)
+                      struct job_progress *progress, struct import_result *ret, struct err *e)
 {
     AUTO(auto_reader) struct nbd_reader *reader = NULL;
     AUTO(auto_sink) struct sink *sink = NULL;
@@ -115,7 +115,7 @@ static int wrap_source(int rc, const char *where, struct err *e)
 }
 
 int import_run(struct store *store, const struct import_source *source,
-               struct import_progress *progress, struct import_result *ret, struct err *e)
+               struct job_progress *progress, struct import_result *ret, struct err *e)
 {
     struct import_result result = { 0 };
     int rc = -EINVAL;

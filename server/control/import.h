@@ -6,10 +6,10 @@
 #ifndef GRIDBOX_CONTROL_IMPORT_H
 #define GRIDBOX_CONTROL_IMPORT_H
 
-#include <stdatomic.h>
 #include <stdint.h>
 
 #include "server/base/err.h"
+#include "server/control/progress.h"
 #include "server/store/store.h"
 
 enum import_kind {
@@ -26,14 +26,6 @@ struct import_source {
     const char *scratch_dir; /* STATE/tmp: files that live no longer than the import */
 };
 
-/* Written by the importing thread, read by any; cancel is written by any. */
-struct import_progress {
-    _Atomic uint64_t done_bytes,
-        total_bytes;             /* of the disk, or of the transfer; total 0 = unknown */
-    _Atomic(const char *) phase; /* static text: "download", "read", "sync" */
-    atomic_bool cancel;          /* looked at often: within a second */
-};
-
 struct import_result {
     struct layer_id layer; /* sealed and durable; the caller's to name or to layer_remove() */
     uint64_t size_bytes;   /* virtual; a multiple of 512 (padded with zeros) */
@@ -48,6 +40,6 @@ struct import_result {
  *   -EFBIG      over the limit;  -ENOSPC  the store is full
  *   another -errno of reading or writing */
 int import_run(struct store *store, const struct import_source *source,
-               struct import_progress *progress, struct import_result *ret, struct err *e);
+               struct job_progress *progress, struct import_result *ret, struct err *e);
 
 #endif

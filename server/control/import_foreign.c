@@ -26,7 +26,7 @@ struct reading {
 
 static int open_all(struct reading *d, struct store *store, const struct import_source *source,
                     const struct view *view, const struct format_disk *disk,
-                    struct import_progress *progress, struct err *e)
+                    struct job_progress *progress, struct err *e)
 {
     AUTO(auto_close) int feed_fd = -1;
     char what[40];
@@ -78,7 +78,7 @@ static bool is_the_files(int rc)
 }
 
 int foreign_read(struct store *store, const struct import_source *source, const struct view *view,
-                 const struct format_disk *disk, struct import_progress *progress,
+                 const struct format_disk *disk, struct job_progress *progress,
                  struct import_result *ret, struct err *e)
 {
     struct reading d = { 0 };

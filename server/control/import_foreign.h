@@ -12,7 +12,7 @@ struct view;
 
 /* As import_run, of a file that format_examine has accepted; all but ret->format is filled. */
 int foreign_read(struct store *store, const struct import_source *source, const struct view *view,
-                 const struct format_disk *disk, struct import_progress *progress,
+                 const struct format_disk *disk, struct job_progress *progress,
                  struct import_result *ret, struct err *e);
 
 #endif

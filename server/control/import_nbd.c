@@ -40,7 +40,7 @@ struct slot {
 struct nbd_reader {
     struct nbd_handle *h;
     const char *who; /* for messages */
-    struct import_progress *progress;
+    struct job_progress *progress;
     uint64_t size, unit; /* unit: requests are multiples of it but at the end */
     uint64_t chunk;
     struct extents extents;
@@ -200,8 +200,8 @@ static int shake_hands(struct nbd_reader *r, const char *uri, int fd, struct err
     return learn(r, e);
 }
 
-int nbd_reader_open(const char *uri, int fd, struct import_progress *progress,
-                    struct nbd_reader **ret, struct err *e)
+int nbd_reader_open(const char *uri, int fd, struct job_progress *progress, struct nbd_reader **ret,
+                    struct err *e)
 {
     struct nbd_reader *r = calloc(1, sizeof *r);
     int rc = 0;

@@ -21,8 +21,8 @@ struct sink;
  *   fd    a connected socket, ours from now on in any case; the export is ""
  * -ECANCELED, -ETIMEDOUT, -EINVAL for a URI that is none, or another -errno.  Messages never hold
  * the name of the export: it may be a secret. */
-int nbd_reader_open(const char *uri, int fd, struct import_progress *progress,
-                    struct nbd_reader **ret, struct err *e);
+int nbd_reader_open(const char *uri, int fd, struct job_progress *progress, struct nbd_reader **ret,
+                    struct err *e);
 
 uint64_t nbd_reader_size(const struct nbd_reader *r);
 

@@ -19,12 +19,12 @@ struct sink {
     struct layer_writer *writer;
     gnutls_hash_hd_t hash;
     uint64_t size_bytes, at;
-    struct import_progress *progress;
+    struct job_progress *progress;
 };
 
 static const uint8_t zeros[ZEROS_BYTES];
 
-int import_cancelled(const struct import_progress *p, struct err *e)
+int import_cancelled(const struct job_progress *p, struct err *e)
 {
     return atomic_load(&p->cancel) ? err_set(e, -ECANCELED, "the import was cancelled") : 0;
 }
@@ -42,7 +42,7 @@ int sink_check_size(const char *what, uint64_t disk_bytes, uint64_t limit_bytes,
 }
 
 int sink_open(struct store *store, const char *what, uint64_t disk_bytes, uint64_t limit_bytes,
-              struct import_progress *progress, struct sink **ret, struct err *e)
+              struct job_progress *progress, struct sink **ret, struct err *e)
 {
     int rc = sink_check_size(what, disk_bytes, limit_bytes, e);
 

@@ -20,7 +20,7 @@ struct sink;
  *   what   the disk in an error message: "the file", "the disk in the qcow2 file"
  *   -EINVAL for an empty disk, -EFBIG over limit_bytes; else as layer_create */
 int sink_open(struct store *store, const char *what, uint64_t disk_bytes, uint64_t limit_bytes,
-              struct import_progress *progress, struct sink **ret, struct err *e);
+              struct job_progress *progress, struct sink **ret, struct err *e);
 
 /* -EINVAL or -EFBIG, in words, for a disk of this size. */
 int sink_check_size(const char *what, uint64_t disk_bytes, uint64_t limit_bytes, struct err *e);
@@ -41,6 +41,6 @@ int sink_finish(struct sink *s, struct import_result *ret, struct err *e);
 void sink_free(struct sink *s);
 
 /* -ECANCELED, in words, when the import has been cancelled; else 0. */
-int import_cancelled(const struct import_progress *p, struct err *e);
+int import_cancelled(const struct job_progress *p, struct err *e);
 
 #endif

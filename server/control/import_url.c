@@ -34,7 +34,7 @@
 struct download {
     const char *url;
     uint64_t limit_bytes;
-    struct import_progress *progress;
+    struct job_progress *progress;
     CURL *curl;
     int fd;
     char curl_error[CURL_ERROR_SIZE];
@@ -345,7 +345,7 @@ static enum outcome ask(struct download *d, struct err *e)
 
 /* ---- all of it --------------------------------------------------------------------------------*/
 
-static int pause_before(unsigned tries, const struct import_progress *progress, struct err *e)
+static int pause_before(unsigned tries, const struct job_progress *progress, struct err *e)
 {
     int64_t until = clock_mono_ns() + (FIRST_PAUSE_NS << (tries - 1));
     int rc;
@@ -400,7 +400,7 @@ static int open_scratch(const char *dir, int *ret_fd, struct err *e)
     return 0;
 }
 
-int url_fetch(const struct import_source *source, struct import_progress *progress, int *ret_fd,
+int url_fetch(const struct import_source *source, struct job_progress *progress, int *ret_fd,
               struct err *e)
 {
     AUTO(auto_curl) CURL *curl = curl_easy_init();

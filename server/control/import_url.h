@@ -14,7 +14,7 @@
  * holes.  source->limit_bytes limits what is fetched.
  *   -ECANCELED; -EINVAL a URL that is none, or an answer that says no; -EFBIG; -ENOSPC;
  *   -EIO the transfer broke off for good */
-int url_fetch(const struct import_source *source, struct import_progress *progress, int *ret_fd,
+int url_fetch(const struct import_source *source, struct job_progress *progress, int *ret_fd,
               struct err *e);
 
 #endif

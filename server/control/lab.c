@@ -305,6 +305,22 @@ int control_lab_renew(struct control *c, struct err *e)
     return rc;
 }
 
+int control_lab_restart(struct control *c, struct cat_volume *v, struct err *e)
+{
+    struct cat_domain d;
+
+    if (!v->domain[0])
+        return 0;
+    int rc = cat_domain_get(c->catalog, v->domain, &d, e);
+    if (rc == 0 && d.running && v->attachment.id && v->attachment.host_id == d.host_id)
+        rc = cat_volume_attach(c->catalog, v, d.host_id, e);
+    if (rc == 0)
+        rc = lab_raise(c, d.host_id, e);
+    if (rc == 0)
+        lab_tell(c, d.host_id); /* its handler runs when the transaction is over */
+    return rc;
+}
+
 int control_lab_disk_moved(struct control *c, const struct cat_volume *v, struct err *e)
 {
     struct cat_domain d;

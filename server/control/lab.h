@@ -47,6 +47,13 @@ int control_lab_renew(struct control *c, struct err *e);
  * disk, its host is told that there is nothing to run on any more. */
 int control_lab_disk_moved(struct control *c, const struct cat_volume *v, struct err *e);
 
+/* In the transaction of a reset or rollback, which has raised generation and epoch: if the volume
+ * is the disk of a domain that is to run and its host had it, the host gets a new attachment (fills
+ * *v) and is told to start the domain anew; if the domain is not to run, the host's attachment is
+ * over.
+ */
+int control_lab_restart(struct control *c, struct cat_volume *v, struct err *e);
+
 struct control_boot_options {
     const char *interface, *state_dir, *files_dir;
     const char *range, *router, *dns; /* NULL = as in boot_options */

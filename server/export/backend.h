@@ -3,6 +3,7 @@
 #ifndef GRIDBOX_EXPORT_BACKEND_H
 #define GRIDBOX_EXPORT_BACKEND_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "server/base/err.h"
@@ -14,6 +15,7 @@ struct store;
 struct export_device {
     struct blkdev *blk; /* used on the shard alone */
     void *handle;       /* the backend's */
+    bool discard;       /* at its end: nobody will ever read again what was written */
 };
 
 struct export_backend {
@@ -22,9 +24,11 @@ struct export_backend {
      * failed(arg, why): on the shard, at most once, if a volume takes no more writes. */
     int (*open)(void *ctx, const struct export_grant *g, void (*failed)(void *arg, const char *why),
                 void *arg, struct export_device *ret, struct err *e);
-    /* On the shard, when no request runs.  What was written is committed, then closed(arg) is
-     * called, on the shard, perhaps before this returns. */
+    /* On the shard, when no request runs.  What was written is committed (but for d->discard), then
+     * closed(arg) is called, on the shard, perhaps before this returns. */
     void (*close)(void *ctx, struct export_device *d, void (*closed)(void *arg), void *arg);
+    /* On the shard: data that a volume may hold from now on.  Optional. */
+    void (*set_quota)(void *ctx, const struct export_device *d, uint64_t quota_bytes);
     /* On the shard: bytes of a volume that were answered and are not durable yet.  Optional. */
     uint64_t (*dirty_bytes)(void *ctx, const struct export_device *d);
 };

@@ -70,12 +70,23 @@ static void close_device(void *ctx, struct export_device *d, void (*closed)(void
     (void)ctx;
     o->closed = closed;
     o->closed_arg = arg;
-    if (o->volume) {
+    if (o->volume && d->discard) {
+        volume_discard(o->volume, on_drained, o);
+    } else if (o->volume) {
         volume_close(o->volume, on_drained, o);
     } else {
         image_close(o->image);
         on_drained(o);
     }
+}
+
+static void set_quota(void *ctx, const struct export_device *d, uint64_t quota_bytes)
+{
+    const struct opened *o = d->handle;
+
+    (void)ctx;
+    if (o->volume)
+        volume_set_quota(o->volume, quota_bytes);
 }
 
 static uint64_t dirty_bytes(void *ctx, const struct export_device *d)
@@ -89,6 +100,10 @@ static uint64_t dirty_bytes(void *ctx, const struct export_device *d)
 void export_backend_store(struct store *store, struct export_backend *ret)
 {
     *ret = (struct export_backend){
-        .ctx = store, .open = open_device, .close = close_device, .dirty_bytes = dirty_bytes
+        .ctx = store,
+        .open = open_device,
+        .close = close_device,
+        .set_quota = set_quota,
+        .dirty_bytes = dirty_bytes,
     };
 }

@@ -48,6 +48,7 @@ static void on_closed(void *arg)
 /* Closes an open device for its last user; DEVICE_CLOSED if it is over already. */
 static void start_closing(struct device *d)
 {
+    d->opened.discard = d->discard;
     d->set->backend->close(d->set->backend->ctx, &d->opened, on_closed, d);
     if (d->state != DEVICE_CLOSED)
         d->state = DEVICE_CLOSING;
@@ -99,11 +100,21 @@ static void open_job(struct pool_job *j)
     d->rc = b->open(b->ctx, &d->spec, on_failed, d, &d->opened, &d->e);
 }
 
+static void set_quota(struct device *d)
+{
+    const struct export_backend *b = d->set->backend;
+
+    if (b->set_quota)
+        b->set_quota(b->ctx, &d->opened, d->quota_bytes);
+}
+
 static void on_opened(struct pool_job *j)
 {
     struct device *d = OWNER(struct device, job, j);
 
     d->state = d->rc < 0 ? DEVICE_NOT_OPENED : DEVICE_OPEN;
+    if (d->state == DEVICE_OPEN && d->requota)
+        set_quota(d);
     if (d->closer) {
         d->closer->changed(d->closer);
         return;
@@ -142,6 +153,7 @@ static struct device *find_shared(struct devices *set, const struct export_grant
 {
     for (struct device *d = set->all; d && !g->writable; d = d->next)
         if (!d->spec.writable && !d->closer && d->state <= DEVICE_OPEN &&
+            d->spec.size_bytes == g->size_bytes &&
             memcmp(&d->spec.layers.id[0], &g->layers.id[0], sizeof g->layers.id[0]) == 0)
             return d;
     return NULL;
@@ -176,6 +188,24 @@ int device_get(struct devices *set, struct device_user *u, const struct export_g
     if (!d->users)
         free_device(d);
     return rc;
+}
+
+void device_set_quota(struct device_user *u, uint64_t quota_bytes)
+{
+    struct device *d = u->device;
+
+    if (!d)
+        return;
+    d->requota = true;
+    d->quota_bytes = quota_bytes;
+    if (d->state == DEVICE_OPEN)
+        set_quota(d);
+}
+
+void device_discard(struct device_user *u)
+{
+    if (u->device)
+        u->device->discard = true;
 }
 
 bool device_put(struct devices *set, struct device_user *u)

@@ -26,7 +26,10 @@ struct device {
     struct failure *failure;     /* of a volume: for the set, should it fail */
     struct export_device opened; /* from DEVICE_OPEN on */
 
-    struct export_grant spec;
+    struct export_grant spec; /* as it was opened */
+    bool discard;             /* for opened.discard, when it is closed */
+    bool requota;             /* the quota moved while it was being opened */
+    uint64_t quota_bytes;
     struct device_user *users;
     struct device_user *closer; /* the last user, who waits for the end */
     struct pool_job job;
@@ -69,6 +72,12 @@ void devices_done(struct devices *set);
  * opened; u has no device, and the next call tries anew. */
 int device_get(struct devices *set, struct device_user *u, const struct export_grant *g,
                struct err *e);
+
+/* Data that the user's volume may hold, from now on. */
+void device_set_quota(struct device_user *u, uint64_t quota_bytes);
+
+/* At its end nobody will ever read again what was written to it. */
+void device_discard(struct device_user *u);
 
 /* This volume has failed, at this epoch or a later one: it must not be opened. */
 bool devices_failed(const struct devices *set, const char *name, uint64_t epoch);

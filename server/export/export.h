@@ -58,8 +58,9 @@ void export_revoke(struct export_table *t, const char *name, const char *why);
 void export_revoke_all(struct export_table *t, const char *const *names, unsigned count,
                        const char *why, bool discard);
 
-/* control: what the device of this volume's grant will be opened with from now on, after its top
- * was sealed (an open device has been told by the store).  No grant is fine. */
+/* control: what the device of this volume's or image version's grant will be opened with from now
+ * on, after its top was sealed or layers were merged (an open device has been told by the store).
+ * top: of a volume alone.  No grant is fine. */
 void export_respec(struct export_table *t, const char *name, struct layer_id top,
                    const struct layer_chain *layers);
 

@@ -24,23 +24,41 @@ void exp_order_done(struct order *o)
     shard_gate_open(&o->done);
 }
 
-/* Ends what is called order->name, or everything; exp_order_done() follows, perhaps at once. */
+/* One grant more that the order waits for. */
+static void end_one(struct order *o, struct grant *g)
+{
+    g->ending = true;
+    g->order = o;
+    g->end_error = o->end_error;
+    snprintf(g->why, sizeof g->why, "%s", o->why);
+    if (o->discard)
+        device_discard(&g->user);
+    o->pending++;
+    exp_mark(g);
+}
+
+static void end_named(struct order *o, const char *name)
+{
+    for (struct grant *g = *exp_bucket(o->table, name); g; g = g->next)
+        if (!g->ending && strcmp(g->g.name, name) == 0)
+            end_one(o, g);
+}
+
+/* Ends what is called order->name, or each of order->names, or everything; exp_order_done()
+ * follows, perhaps at once. */
 static void end_grants(struct order *o)
 {
     struct export_table *t = o->table;
 
     o->pending = 1; /* our own, so that it does not end before all are marked */
-    for (unsigned i = 0; i < EXP_BUCKETS; i++)
-        for (struct grant *g = t->buckets[i]; g; g = g->next) {
-            if (g->ending || (o->name && strcmp(g->g.name, o->name) != 0))
-                continue;
-            g->ending = true;
-            g->order = o;
-            g->end_error = o->end_error;
-            snprintf(g->why, sizeof g->why, "%s", o->why);
-            o->pending++;
-            exp_mark(g);
-        }
+    if (o->name)
+        end_named(o, o->name);
+    for (unsigned i = 0; i < o->name_count; i++)
+        end_named(o, o->names[i]);
+    for (unsigned i = 0; !o->name && !o->names && i < EXP_BUCKETS; i++)
+        for (struct grant *g = t->buckets[i]; g; g = g->next)
+            if (!g->ending)
+                end_one(o, g);
     if (--o->pending == 0)
         exp_order_done(o);
 }
@@ -121,6 +139,62 @@ void export_revoke(struct export_table *t, const char *name, const char *why)
     struct order o = { .table = t, .name = name, .why = why, .end_error = -ESTALE };
 
     exp_carry_out(&o, run_end);
+}
+
+void export_revoke_all(struct export_table *t, const char *const *names, unsigned count,
+                       const char *why, bool discard)
+{
+    struct order o = { .table = t,
+                       .names = names,
+                       .name_count = count,
+                       .why = why,
+                       .discard = discard,
+                       .end_error = -ESTALE };
+
+    if (count)
+        exp_carry_out(&o, run_end);
+}
+
+static void run_respec(void *arg)
+{
+    struct order *o = arg;
+
+    for (struct grant *g = *exp_bucket(o->table, o->name); g; g = g->next) {
+        if (g->ending || strcmp(g->g.name, o->name) != 0)
+            continue;
+        g->g.layers = *o->layers;
+        if (g->g.writable)
+            g->g.volume.top = o->top;
+    }
+    exp_order_done(o);
+}
+
+void export_respec(struct export_table *t, const char *name, struct layer_id top,
+                   const struct layer_chain *layers)
+{
+    struct order o = { .table = t, .name = name, .top = top, .layers = layers };
+
+    exp_carry_out(&o, run_respec);
+}
+
+static void run_quota(void *arg)
+{
+    struct order *o = arg;
+
+    for (struct grant *g = *exp_bucket(o->table, o->name); g; g = g->next) {
+        if (g->ending || strcmp(g->g.name, o->name) != 0)
+            continue;
+        g->g.volume.quota_bytes = o->quota_bytes;
+        device_set_quota(&g->user, o->quota_bytes);
+    }
+    exp_order_done(o);
+}
+
+void export_set_quota(struct export_table *t, const char *name, uint64_t quota_bytes)
+{
+    struct order o = { .table = t, .name = name, .quota_bytes = quota_bytes };
+
+    exp_carry_out(&o, run_quota);
 }
 
 void export_query(struct export_table *t, const char *name, struct export_info *ret)

@@ -94,6 +94,13 @@ struct order {
     int end_error;            /* what GO is told from now on */
     struct grant *to_insert;  /* when the others have ended */
     struct export_info *info; /* query */
+    /* export_revoke_all, export_respec, export_set_quota */
+    const char *const *names;
+    unsigned name_count;
+    bool discard;
+    struct layer_id top;
+    const struct layer_chain *layers;
+    uint64_t quota_bytes;
 };
 
 /* ---- export.c --------------------------------------------------------------------------------*/

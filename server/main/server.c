@@ -26,7 +26,6 @@
 #include "server/base/net.h"
 #include "server/boot/interface.h"
 #include "server/catalog/catalog.h"
-#include "server/catalog/layers.h"
 #include "server/control/control.h"
 #include "server/control/http.h"
 #include "server/control/lab.h"
@@ -140,11 +139,6 @@ static int open_store(struct server *s, struct err *e)
     return store_open(&o, &s->store, e);
 }
 
-static bool is_known(void *ctx, struct layer_id id)
-{
-    return cat_layer_known(ctx, id.b);
-}
-
 static int open_catalog(struct server *s, struct err *e)
 {
     char path[STATE_PATH];
@@ -225,10 +219,7 @@ static int make_exports(struct server *s, struct err *e)
 
     if (rc < 0)
         return err_wrap(e, rc, "start");
-    control_sweep_layers(&s->control);
-    rc = store_sweep(s->store, is_known, s->catalog, e);
-    if (rc == 0)
-        rc = export_table_new(s->shard, s->store, &s->exports, e);
+    rc = export_table_new(s->shard, s->store, &s->exports, e);
     s->control.exports = s->exports;
     if (rc == 0)
         rc = control_lab_new(&s->control, &lab, &s->control.lab, e);

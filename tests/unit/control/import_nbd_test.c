@@ -25,7 +25,7 @@ struct server {
     unsigned reads; /* that it answers */
     uint32_t error; /* with this */
     bool cancel;    /* then: cancel the import, and stay, quiet */
-    struct import_progress *progress;
+    struct job_progress *progress;
     int listener;
     pthread_t thread;
 };

@@ -19,7 +19,7 @@ struct import_rig {
     struct store *store;
     struct shard *shard;
     struct pool *pool;
-    struct import_progress progress;
+    struct job_progress progress;
     struct import_result result;
     struct err err;
 };
