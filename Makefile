@@ -25,11 +25,14 @@ server_src := $(filter-out %/main.c,$(wildcard server/*/*.c server/*/*/*.c))
 host_src := $(filter-out %/main.c hostside/domain_libxl%.c,$(wildcard hostside/*.c))
 xen_src := $(wildcard hostside/domain_libxl*.c)
 unit_src := $(wildcard tests/unit/*/*_test.c)
+crash_src := $(wildcard tests/crash/*_test.c)
 fuzz_src := $(wildcard tests/fuzz/*_fuzz.c)
-headers := $(wildcard server/*/*.h server/*/*/*.h hostside/*.h tests/unit/*.h tests/unit/*/*.h)
+headers := $(wildcard server/*/*.h server/*/*/*.h hostside/*.h tests/unit/*.h tests/unit/*/*.h \
+	tests/crash/*.h)
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 unit_bin := $(patsubst tests/unit/%_test.c,$(B)/unit/%_test,$(unit_src))
+crash_bin := $(patsubst tests/%.c,$(B)/%,$(crash_src))
 fuzz_bin := $(patsubst tests/fuzz/%_fuzz.c,build/fuzz/%_fuzz,$(fuzz_src))
 programs := $(B)/gridboxd $(B)/gridbox $(if $(xen_src),$(B)/gridbox-host)
 
@@ -115,6 +118,21 @@ $(B)/unit/%_test: $(B)/obj/tests/unit/%_test.o $$(call unit_help,$$(dir $$*)) $(
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(server_a) $(host_a) -Wl,--end-group \
 		$(SERVER_LIBS) $(UNIT_LIBS) -lcmocka
+
+# Crashes of a whole server in one process: the store's fakes, and what lies beside them.
+$(B)/crash/%_test: $(B)/obj/tests/crash/%_test.o \
+		$(call obj,$(filter-out %_test.c,$(wildcard tests/crash/*.c tests/unit/store/*.c))) \
+		$(server_a) $(host_a)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(server_a) $(host_a) -Wl,--end-group \
+		$(SERVER_LIBS) $(UNIT_LIBS) -lcmocka
+
+.PHONY: crash-bins crash
+# CUTS=N crashes; SEED=N begins with that round.
+crash-bins: $(crash_bin)
+crash: crash-bins
+	tests/run crash $(crash_bin)
 
 .PHONY: unit unit-bins
 # T=room/name picks one test.

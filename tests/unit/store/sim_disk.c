@@ -202,17 +202,14 @@ unsigned sim_tree_add(struct sim_tree *t)
     return (unsigned)t->file_count++;
 }
 
-uint64_t sim_tree_hash(struct sim_tree *t, const char *root)
+uint64_t sim_tree_hash(struct sim_tree *t)
 {
-    size_t skip = strlen(root);
     uint64_t all = 0;
 
     for (size_t i = 0; i < t->name_count; i++) {
         const char *name = t->names[i].path;
         struct sim_content *c = &t->files[t->names[i].file];
         uint64_t hash = mix(3, c->size);
-        if (strncmp(name, root, skip) == 0)
-            name += skip;
         for (; *name; name++)
             hash = mix(hash, (uint8_t)*name);
         for (size_t page = 0; page < c->page_count; page++)

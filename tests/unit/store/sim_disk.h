@@ -56,8 +56,8 @@ unsigned sim_tree_find(const struct sim_tree *t, const char *path);
 void sim_tree_set(struct sim_tree *t, const char *path, unsigned file);
 /* A new file without a name; its number. */
 unsigned sim_tree_add(struct sim_tree *t);
-/* Of all names, without `root`, and contents. */
-uint64_t sim_tree_hash(struct sim_tree *t, const char *root);
+/* Of all names and contents. */
+uint64_t sim_tree_hash(struct sim_tree *t);
 
 enum sim_event_kind {
     SIM_DID_WRITE,

@@ -32,7 +32,8 @@ struct sim {
     uint64_t history_first;
     struct sim_tree now; /* what lies in the directory */
     unsigned groups;
-    char root[NAME_BYTES]; /* of the first file's directory; for hashes alone */
+    void (*on_op)(void *ctx, uint64_t number);
+    void *on_op_ctx;
     struct {
         bool open, has_room;
         unsigned file;
@@ -112,6 +113,8 @@ static unsigned adopt(struct sim *s, const char *path, int fd)
 /* One more operation: 0, or the error that it must end with. */
 static int begin(struct sim *s, enum sim_op op)
 {
+    if (s->on_op)
+        s->on_op(s->on_op_ctx, s->count);
     uint64_t number = s->count++;
 
     s->counts[op]++;
@@ -407,7 +410,6 @@ void sim_restore(struct sim *s)
 struct sim_past {
     struct sim_history history;
     uint64_t first, end;
-    char *root;
 };
 
 struct sim_past *sim_past_take(struct sim *s)
@@ -445,24 +447,9 @@ uint64_t sim_go_back(struct sim *s, const struct sim_past *p, uint64_t number, e
                      uint64_t seed)
 {
     struct sim_tree t = sim_history_world(&p->history, number, seed, crash == SIM_KILL);
-    uint64_t hash;
 
     put_tree(s, &t);
-    hash = sim_tree_hash(&s->now, s->root);
-    return hash;
-}
-
-unsigned sim_count_names(const struct sim *s, const char *dir, const char *suffix)
-{
-    unsigned count = 0;
-
-    for (size_t i = 0; i < s->now.name_count; i++) {
-        const char *path = s->now.names[i].path, *slash = strrchr(path, '/');
-        size_t length = (size_t)(slash - path), want = strlen(dir), end = strlen(suffix);
-        count += length >= want && strncmp(slash - want, dir, want) == 0 && strlen(slash) >= end &&
-                 strcmp(slash + strlen(slash) - end, suffix) == 0;
-    }
-    return count;
+    return sim_tree_hash(&s->now);
 }
 
 /* ---- life -------------------------------------------------------------------------------------*/
@@ -508,6 +495,17 @@ const struct file_ops *sim_ops(struct sim *s)
 uint64_t sim_count(const struct sim *s)
 {
     return s->count;
+}
+
+void sim_reseed(struct sim *s, uint64_t seed)
+{
+    s->seed = seed * 2 + 1;
+}
+
+void sim_on_op(struct sim *s, void (*fn)(void *ctx, uint64_t number), void *ctx)
+{
+    s->on_op = fn;
+    s->on_op_ctx = ctx;
 }
 
 uint64_t sim_count_of(const struct sim *s, enum sim_op op)

@@ -44,6 +44,8 @@ void sim_fail_at(struct sim *s, uint64_t number, uint64_t times, int error);
 /* The disk is full for `times` operations that need room, after `skip` more of them: making files,
  * setting their size, and writing, but to the journal, which has its room. */
 void sim_full(struct sim *s, unsigned skip, unsigned times);
+/* Called before each operation that is counted; NULL: no more. */
+void sim_on_op(struct sim *s, void (*fn)(void *ctx, uint64_t number), void *ctx);
 /* The next `times` operations of this kind fail with error. */
 void sim_fail_next(struct sim *s, enum sim_op op, unsigned times, int error);
 /* Every write does only half of what it was asked for (but at least a byte). */
@@ -78,7 +80,7 @@ enum sim_crash {
 uint64_t sim_go_back(struct sim *s, const struct sim_past *p, uint64_t number, enum sim_crash crash,
                      uint64_t seed);
 
-/* Names on the disk as it is, below its root, whose last part ends so. */
-unsigned sim_count_names(const struct sim *s, const char *dir, const char *suffix);
+/* Chance in the operations themselves begins anew. */
+void sim_reseed(struct sim *s, uint64_t seed);
 
 #endif

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* model - what volumes, snapshots and images may show after a crash at any moment.
+ *
+ * Time counts what clients and the operator did and were told; each moment knows how many file
+ * operations had begun by then, so a crash before operation N is a moment.
+ * A line is one content that requests change: a volume gets a new one by rollback and reset.  A
+ * sealed content is what a line showed at some moment of an interval.
+ *
+ * The rule for one sector: it may show what request x wrote unless some y, which surely came after
+ * x, is surely there.  Who is sure to be there depends on what happened: after a power cut what a
+ * flush covers; after the death of the process what was answered; in a sealed content what was
+ * answered before the sealing began. */
+#ifndef GRIDBOX_TESTS_CRASH_MODEL_H
+#define GRIDBOX_TESTS_CRASH_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "server/base/name.h"
+#include "server/block/blkdev.h"
+
+#define MODEL_SECTOR  512u
+#define MODEL_SECTORS 192u /* of each volume: 24 blocks */
+#define MODEL_BYTES   (MODEL_SECTORS * MODEL_SECTOR)
+
+#define MODEL_TIMES   8192u
+#define MODEL_OPS     2048u
+#define MODEL_LINES   96u
+#define MODEL_COVERS  512u
+#define MODEL_SEALED  96u
+#define MODEL_VOLUMES 24u
+
+typedef uint64_t model_value; /* of a sector's content */
+
+model_value model_value_of(const void *sector);
+model_value model_zeros(void);
+/* A sector full of this stamp. */
+model_value model_value_stamp(uint32_t stamp);
+
+/* One request that changes something. */
+struct model_op {
+    enum blk_op kind;
+    unsigned line;
+    uint32_t first, count; /* sectors that it changes */
+    model_value value;
+    bool fua;
+    unsigned submitted, done; /* times; done 0: not answered */
+    int error;
+};
+
+/* All that was answered on the line before `begin` is durable from `end` on (0: never). */
+struct model_cover {
+    unsigned line, begin, end;
+    unsigned verb; /* which makes it; 0: a flush */
+};
+
+struct model_line {
+    int volume;
+    int sealed; /* it began with this sealed content; -1: with `base` */
+    model_value base[MODEL_SECTORS];
+};
+
+/* When something was there.  born_end 0: its making was not seen to succeed; died_begin 0: nobody
+ * wanted to remove it; died_end 0: nobody saw it gone. */
+struct model_life {
+    unsigned born_begin, born_end, died_begin, died_end;
+    unsigned verb; /* what is made by one verb is there as a whole or not at all */
+};
+enum model_presence { MODEL_ABSENT, MODEL_EITHER, MODEL_PRESENT };
+
+struct model_sealed {
+    unsigned line, begin, end; /* end 0: not answered */
+    bool exact;
+    model_value content[MODEL_SECTORS]; /* if exact */
+    struct model_life life;
+    char snapshot[NAME_SIZE]; /* of a volume; or "" */
+    char image[NAME_SIZE];
+    uint32_t version;
+    int volume;
+};
+
+struct model_volume {
+    char name[NAME_SIZE];
+    struct model_life life;
+    struct {
+        unsigned line, begin, end; /* changed by a verb in this interval; end 0: not answered */
+        uint64_t epoch;            /* known from `end` on */
+    } turns[32];
+    uint8_t tops[32][16]; /* that it wrote to before each turn */
+    unsigned turn_count;
+    int origin;                       /* the sealed content of the image it was made from */
+    unsigned cleans[64], clean_count; /* all was answered, durable and marked clean */
+};
+
+struct model {
+    uint64_t counts[MODEL_TIMES]; /* file operations that had begun at this time */
+    unsigned time;
+    struct model_op ops[MODEL_OPS];
+    unsigned op_count;
+    struct model_line lines[MODEL_LINES];
+    unsigned line_count;
+    struct model_cover covers[MODEL_COVERS];
+    unsigned cover_count;
+    struct model_sealed sealed[MODEL_SEALED];
+    unsigned sealed_count;
+    struct model_volume volumes[MODEL_VOLUMES];
+    unsigned volume_count;
+    unsigned verbs;
+};
+
+/* Another moment, at which `count` file operations have begun. */
+unsigned model_tick(struct model *m, uint64_t count);
+/* The last moment before file operation `count`. */
+unsigned model_moment(const struct model *m, uint64_t count);
+
+enum model_presence model_present(const struct model_life *life, unsigned at);
+
+/* ---- what may be shown --------------------------------------------------------------------------
+ */
+enum model_crash { MODEL_POWER, MODEL_KILL };
+
+/* What is sure at `at`: cover is the latest cover known to hold (a time; what was answered before
+ * is durable), with those that ended by then. */
+struct model_view {
+    unsigned at;
+    enum model_crash crash;
+    unsigned cover;
+};
+unsigned model_covered(const struct model *m, unsigned line, unsigned at);
+/* Nothing can have been lost, and it is known to be: its epoch must not move. */
+bool model_surely_clean(const struct model *m, unsigned volume, unsigned at);
+
+bool model_line_may(const struct model *m, unsigned line, const struct model_view *view,
+                    uint32_t sector, model_value shown);
+/* since: as `begin` of the sealing, if more is known. */
+bool model_sealed_may(const struct model *m, unsigned sealed, unsigned at, unsigned since,
+                      uint32_t sector, model_value shown);
+/* The latest submission among the requests whose writing is shown. */
+unsigned model_latest_shown(const struct model *m, unsigned line, unsigned at,
+                            const model_value *shown);
+
+/* A power cut then may have lost what was answered after `cover`. */
+bool model_may_have_lost(const struct model *m, unsigned line, unsigned at, unsigned cover);
+/* The volume's last turn that had begun by then. */
+unsigned model_turn(const struct model *m, unsigned volume, unsigned at);
+
+#endif

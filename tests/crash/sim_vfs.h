@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sim_vfs - SQLite's files through a table of file operations, so that one simulated disk holds the
+ * layers, the journal and the catalog, and one power cut hits all of them.
+ *
+ * It promises SQLite what the one of Unix promises (sectors that a write leaves alone stay as they
+ * are), and syncs a directory where that one does.  Time stands still and chance follows a seed.
+ * There is no shared memory: WAL works in locking mode EXCLUSIVE alone. */
+#ifndef GRIDBOX_TESTS_CRASH_SIM_VFS_H
+#define GRIDBOX_TESTS_CRASH_SIM_VFS_H
+
+#include <stdint.h>
+
+struct file_ops;
+
+/* Makes it SQLite's default; ops must live as long as databases are open.  Calling it again changes
+ * ops and seed. */
+void sim_vfs_use(const struct file_ops *ops, uint64_t seed);
+
+#endif

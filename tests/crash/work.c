@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* work - a run from its beginning to its end. */
+#include "tests/crash/work.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/base/clock.h"
+#include "server/catalog/catalog.h"
+#include "server/catalog/images.h"
+#include "tests/crash/fake_time.h"
+#include "tests/unit/store/fake_shard.h"
+#include "tests/unit/store/rig.h"
+#include "tests/unit/unit.h"
+
+uint64_t work_draw(struct work *w, uint64_t limit)
+{
+    w->seed = w->seed * 6364136223846793005ull + 1442695040888963407ull;
+    return (w->seed >> 33) % limit;
+}
+
+unsigned work_now(struct work *w)
+{
+    return model_tick(w->model, sim_count(w->lab->sim));
+}
+
+/* ---- the beginning ----------------------------------------------------------------------------*/
+
+static void values_of(const uint8_t *bytes, model_value *ret)
+{
+    for (unsigned s = 0; s < MODEL_SECTORS; s++)
+        ret[s] = model_value_of(bytes + s * MODEL_SECTOR);
+}
+
+static struct model_sealed *add_known(struct work *w, const uint8_t *bytes)
+{
+    struct model *m = w->model;
+
+    assert_true(m->sealed_count < MODEL_SEALED);
+    struct model_sealed *s = &m->sealed[m->sealed_count++];
+    *s = (struct model_sealed){ .exact = true, .volume = -1 };
+    s->life = (struct model_life){ .born_end = 1 };
+    values_of(bytes, s->content);
+    return s;
+}
+
+static void import_image(struct work *w)
+{
+    struct lab *l = w->lab;
+    struct cat_image i = { .name = "golden", .size_bytes = MODEL_BYTES, .format = "raw" };
+    struct layer_writer *writer;
+    uint8_t *bytes = malloc(MODEL_BYTES);
+
+    assert_non_null(bytes);
+    fill_image(bytes, 0, MODEL_BYTES);
+    CHECK(layer_create(l->store, MODEL_BYTES, &writer, &e));
+    CHECK(layer_write(writer, 0, bytes, MODEL_BYTES, &e));
+    CHECK(layer_seal(writer, &i.data_bytes, &e));
+    struct layer_id id = layer_writer_id(writer);
+    layer_writer_free(writer);
+    memcpy(i.layer, id.b, sizeof i.layer);
+    memset(i.sha256, '0', 64);
+    CHECK(cat_image_add(l->catalog, &i, &e));
+    struct model_sealed *s = add_known(w, bytes);
+    snprintf(s->image, sizeof s->image, "%s", i.name);
+    s->version = i.version;
+    free(bytes);
+}
+
+void work_set_up(struct work *w, unsigned volumes)
+{
+    struct cat_image image;
+    struct cat_volume v;
+
+    work_now(w);
+    import_image(w);
+    CHECK(cat_image_get(w->lab->catalog, "golden", 0, &image, &e));
+    for (unsigned i = 0; i < volumes; i++) {
+        char name[NAME_SIZE];
+        const char *names[1] = { name };
+        snprintf(name, sizeof name, "v%u", i);
+        CHECK(lifecycle_create(&w->lab->life, &image, names, 1, &e));
+        unsigned index = work_volume(w, name);
+        struct model_volume *mv = &w->model->volumes[index];
+        mv->life = (struct model_life){ .born_end = 1 };
+        mv->turns[0].line = work_line(w, (int)index, 0);
+        mv->turns[0].end = 1;
+        mv->turn_count = 1;
+        mv->cleans[mv->clean_count++] = 1;
+        CHECK(cat_volume_get(w->lab->catalog, name, &v, &e));
+        mv->turns[0].epoch = v.epoch;
+        work_attach(w, index);
+    }
+    work_let_run(w, true);
+    work_now(w);
+}
+
+/* ---- going on after a crash -------------------------------------------------------------------*/
+
+struct adoption {
+    struct work *work;
+    struct cat_snapshot snapshot;
+};
+
+static int adopt_image(void *ctx, const struct cat_image *i)
+{
+    struct work *w = ctx;
+    struct cat_attachment a = { .id = 1 };
+    struct export_grant g;
+    static uint8_t bytes[MODEL_BYTES];
+
+    CHECK(lifecycle_image_grant(&w->lab->life, i, &a, &g, &e));
+    CHECK(lab_read_chain(w->lab, &g.layers, MODEL_BYTES, bytes, MODEL_BYTES, &e));
+    struct model_sealed *s = add_known(w, bytes);
+    snprintf(s->image, sizeof s->image, "%s", i->name);
+    s->version = i->version;
+    return 0;
+}
+
+static int image_sealed(const struct model *m, const char *name, uint32_t version)
+{
+    for (unsigned i = 0; i < m->sealed_count; i++)
+        if (strcmp(m->sealed[i].image, name) == 0 && m->sealed[i].version == version)
+            return (int)i;
+    fail_msg("a volume of an image that is not there");
+    return -1;
+}
+
+static int adopt_volume(void *ctx, const struct cat_volume *v)
+{
+    struct work *w = ctx;
+    static uint8_t bytes[MODEL_BYTES];
+    unsigned index = work_volume(w, v->name);
+    struct model_volume *mv = &w->model->volumes[index];
+
+    mv->life = (struct model_life){ .born_end = 1 };
+    mv->origin = image_sealed(w->model, v->image_name, v->image_version);
+    mv->turns[0].line = work_line(w, (int)index, -1);
+    mv->turns[0].end = 1;
+    mv->turns[0].epoch = v->epoch;
+    mv->turn_count = 1;
+    mv->cleans[mv->clean_count++] = 1;
+    if (cat_volume_attached(v)) {
+        char uri[EXPORT_NAME_SIZE];
+        lab_uri(v, uri);
+        assert_int_equal(lab_connect(w->lab, index, uri), 0);
+        lab_read(w->lab->seats[index].device, bytes, MODEL_BYTES);
+    } else {
+        CHECK(lab_read_volume(w->lab, v, bytes, MODEL_BYTES, &e));
+    }
+    values_of(bytes, w->model->lines[mv->turns[0].line].base);
+    return 0;
+}
+
+static int adopt_held(void *ctx, const struct cat_snapshot_volume *held)
+{
+    struct adoption *a = ctx;
+    struct work *w = a->work;
+    static uint8_t bytes[MODEL_BYTES];
+
+    CHECK(lab_read_layer(w->lab, held->layer, bytes, MODEL_BYTES, &e));
+    struct model_sealed *s = add_known(w, bytes);
+    snprintf(s->snapshot, sizeof s->snapshot, "%s", a->snapshot.name);
+    for (unsigned i = 0; i < w->model->volume_count; i++)
+        if (strcmp(w->model->volumes[i].name, held->volume) == 0)
+            s->volume = (int)i;
+    return 0;
+}
+
+static int adopt_snapshot(void *ctx, const struct cat_snapshot *s)
+{
+    struct adoption a = { .work = ctx, .snapshot = *s };
+
+    return cat_snapshot_volumes(a.work->lab->catalog, s->id, adopt_held, &a, NULL);
+}
+
+void work_adopt(struct work *w)
+{
+    struct catalog *c = w->lab->catalog;
+
+    work_now(w);
+    CHECK(cat_image_list(c, adopt_image, w, &e));
+    CHECK(cat_volume_list(c, adopt_volume, w, &e));
+    CHECK(cat_snapshot_list(c, 0, adopt_snapshot, w, &e));
+    for (unsigned i = 0; i < w->model->volume_count; i++)
+        if (!lab_connected(&w->lab->seats[i]) && work_draw(w, 4))
+            work_attach(w, i);
+    work_let_run(w, true);
+    work_now(w);
+}
+
+/* ---- the run ----------------------------------------------------------------------------------*/
+
+/* Everything comes to rest for so long that all is committed and marked clean. */
+static void rest(struct work *w)
+{
+    struct model *m = w->model;
+
+    work_requests(w, 0);
+    for (int i = 0; i < 4; i++) {
+        work_let_run(w, true);
+        fake_time_advance(11 * NS_PER_S);
+        fake_fire_timers();
+    }
+    work_let_run(w, true);
+    unsigned now = work_now(w);
+    for (unsigned i = 0; i < m->volume_count; i++) {
+        struct model_volume *v = &m->volumes[i];
+        if (v->turn_count == 0 || model_present(&v->life, now) != MODEL_PRESENT)
+            continue;
+        assert_true(v->clean_count < 64);
+        v->cleans[v->clean_count++] = now;
+        work_cover(w, v->turns[v->turn_count - 1].line, now, now, 0);
+    }
+}
+
+void work_run(struct work *w, unsigned verbs, unsigned requests)
+{
+    for (unsigned i = 0; i < verbs + 1; i++) {
+        work_requests(w, requests / (verbs + 1) + (unsigned)work_draw(w, 6));
+        work_let_run(w, false);
+        if (i < verbs)
+            work_verb(w);
+        if (work_draw(w, 4) == 0)
+            rest(w);
+    }
+    work_let_run(w, work_draw(w, 2));
+}
+
+void work_audit(struct work *w)
+{
+    struct model *m = w->model;
+    static uint8_t bytes[MODEL_BYTES];
+
+    work_requests(w, 0);
+    for (unsigned i = 0; i < m->sealed_count; i++) {
+        struct model_sealed *s = &m->sealed[i];
+        struct err e = { 0 };
+        if ((!s->snapshot[0] && !s->image[0]) || s->life.died_begin || !s->life.born_end)
+            continue;
+        if (work_read_sealed(w->lab, m, s, bytes, &e) < 0)
+            fail_msg("what was sealed cannot be read: %s", e.msg);
+        for (uint32_t sector = 0; sector < MODEL_SECTORS; sector++) {
+            model_value v = model_value_of(bytes + sector * MODEL_SECTOR);
+            if (!model_sealed_may(m, i, m->time, 0, sector, v))
+                fail_msg("%s%s@%u: sector %u shows what it must not", s->snapshot, s->image,
+                         s->version, sector);
+        }
+        values_of(bytes, s->content);
+        s->exact = true;
+    }
+}
+
+void work_stop(struct work *w)
+{
+    struct model *m = w->model;
+    unsigned first = m->cover_count, begin = work_now(w);
+
+    for (unsigned i = 0; i < m->volume_count; i++)
+        if (m->volumes[i].turn_count)
+            work_cover(w, m->volumes[i].turns[m->volumes[i].turn_count - 1].line, begin, 0, 0);
+    work_requests(w, 0);
+    lab_stop(w->lab);
+    unsigned end = work_now(w);
+    for (unsigned i = first; i < m->cover_count; i++)
+        m->covers[i].end = end;
+    for (unsigned i = 0; i < m->volume_count; i++) {
+        struct model_volume *v = &m->volumes[i];
+        if (v->turn_count && v->clean_count < 64)
+            v->cleans[v->clean_count++] = end;
+    }
+}
