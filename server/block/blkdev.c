@@ -36,6 +36,20 @@ void blk_submit(struct blkdev *d, struct blk_req *r)
         d->ops->submit(d, r);
 }
 
+bool blk_lend(struct blkdev *d, uint64_t offset, uint64_t length, struct blk_loan *ret)
+{
+    ret->count = 0;
+    return d->ops->lend && length > 0 && offset % BLK_SECTOR == 0 && length % BLK_SECTOR == 0 &&
+           range_inside(offset, length, d->size_bytes) && d->ops->lend(d, offset, length, ret);
+}
+
+void blk_give_back(struct blkdev *d, struct blk_loan *loan)
+{
+    if (loan->count > 0)
+        d->ops->give_back(d, loan);
+    loan->count = 0;
+}
+
 void blk_drop(struct blkdev *d)
 {
     if (d->ops->drop)

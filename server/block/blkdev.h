@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #define BLK_SECTOR 512u  /* offset and length of every request are multiples of this */
 #define BLK_BLOCK  4096u /* what is stored as a whole; requests of whole blocks are cheapest */
@@ -70,9 +71,22 @@ struct blk_req {
 
 struct blkdev;
 
+#define BLK_LOAN_PARTS 8u
+
+/* Bytes of a device that lie in memory and never change, lent instead of being copied. */
+struct blk_loan {
+    struct iovec part[BLK_LOAN_PARTS]; /* to be read only, and by the kernel only: an access can
+                                        * fail as one to a file can */
+    unsigned count;
+    void *lender[BLK_LOAN_PARTS]; /* the device's own */
+};
+
 struct blk_ops {
     void (*submit)(struct blkdev *d, struct blk_req *r); /* required */
     void (*drop)(struct blkdev *d);                      /* optional: see blk_drop() */
+    /* Optional, both or none: see blk_lend() and blk_give_back(). */
+    bool (*lend)(struct blkdev *d, uint64_t offset, uint64_t length, struct blk_loan *ret);
+    void (*give_back)(struct blkdev *d, struct blk_loan *loan);
 };
 
 struct blkdev {
@@ -84,6 +98,12 @@ struct blkdev {
 /* Checks the range (an offence gives -EINVAL, and -EPERM for a mutator of a read-only device,
  * without troubling the device), then hands the request over. */
 void blk_submit(struct blkdev *d, struct blk_req *r);
+
+/* In place of a READ: the bytes of the range, in at most BLK_LOAN_PARTS parts, where they lie.
+ * False: not these, or not now; they must be read.  What was lent is given back before the device
+ * is closed. */
+bool blk_lend(struct blkdev *d, uint64_t offset, uint64_t length, struct blk_loan *ret);
+void blk_give_back(struct blkdev *d, struct blk_loan *loan);
 
 /* Whoever submitted is gone: requests that have not begun (they wait for room, or are held back)
  * end now, with -ESHUTDOWN, before this returns.  Those that run are over when they are over. */

@@ -24,10 +24,12 @@
 
 struct conn;
 
+#define CONN_OUT_PARTS 9
+
 /* Bytes to send; the owner embeds it and keeps it and its bytes until `sent`. */
 struct conn_out {
-    struct iovec part[2];
-    unsigned parts;                              /* 1 or 2 */
+    struct iovec part[CONN_OUT_PARTS];
+    unsigned parts;                              /* 1 to CONN_OUT_PARTS */
     void (*sent)(struct conn_out *o, bool sent); /* false: the connection was closed before */
     struct conn_out *next;                       /* the connection's own until `sent` */
 };

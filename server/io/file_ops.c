@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -113,6 +114,41 @@ static int real_will_read(void *ctx, int fd, uint64_t offset, uint64_t length)
     return -posix_fadvise(fd, (off_t)offset, (off_t)length, POSIX_FADV_WILLNEED);
 }
 
+static char *real_map(void *ctx, int fd, uint64_t length)
+{
+    char *mapped = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, 0);
+
+    (void)ctx;
+    return mapped == MAP_FAILED ? NULL : mapped;
+}
+
+static void real_unmap(void *ctx, char *mapped, uint64_t length)
+{
+    (void)ctx;
+    munmap(mapped, length);
+}
+
+static bool real_in_memory(void *ctx, const char *at, uint64_t length)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)at & ~(page - 1);
+    uintptr_t end = (uintptr_t)at + length;
+    unsigned char there[256];
+
+    (void)ctx;
+    while (from < end) {
+        uintptr_t pages = (end - from + page - 1) / page;
+        if (pages > sizeof there)
+            pages = sizeof there;
+        if (mincore((void *)from, pages * page, there) < 0)
+            return false;
+        for (uintptr_t i = 0; i < pages; i++)
+            if (!(there[i] & 1))
+                return false;
+        from += pages * page;
+    }
+    return true;
+}
+
 const struct file_ops file_ops_real = {
     .open_at = real_open_at,
     .close = real_close,
@@ -128,4 +164,7 @@ const struct file_ops file_ops_real = {
     .lock = real_lock,
     .size = real_size,
     .will_read = real_will_read,
+    .map = real_map,
+    .unmap = real_unmap,
+    .in_memory = real_in_memory,
 };

@@ -5,6 +5,7 @@
 #ifndef GRIDBOX_IO_FILE_OPS_H
 #define GRIDBOX_IO_FILE_OPS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -27,6 +28,12 @@ struct file_ops {
     int (*lock)(void *ctx, int fd, int operation); /* flock */
     int (*size)(void *ctx, int fd, uint64_t *ret_bytes);
     int (*will_read)(void *ctx, int fd, uint64_t offset, uint64_t length); /* a hint; may block */
+    /* Optional, all or none: the first `length` bytes of a file in memory, for reading.  NULL when
+     * that is not possible. */
+    char *(*map)(void *ctx, int fd, uint64_t length);
+    void (*unmap)(void *ctx, char *mapped, uint64_t length);
+    /* Are all of these bytes of a mapping in the page cache? */
+    bool (*in_memory)(void *ctx, const char *at, uint64_t length);
     void *ctx; /* given to each of them */
 };
 

@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "server/base/clock.h"
 #include "server/block/blkdev.h"
@@ -15,7 +16,8 @@
 #include "server/nbd/replies.h"
 
 #define SLOTS_KEPT       4096u
-#define STATUS_EXTENTS   1024u /* in one answer */
+#define LEND_AT_LEAST    (16u << 10) /* bytes; below it a copy costs less than to look */
+#define STATUS_EXTENTS   1024u       /* in one answer */
 #define STATUS_BUF_BYTES (STATUS_EXTENTS * sizeof(struct blk_extent))
 
 #define OWNER(type, member, p) ((type *)(void *)((char *)(p)-offsetof(type, member)))
@@ -28,7 +30,8 @@ struct slot {
     struct blk_req req;
     struct conn_out out;
     void *buf;
-    size_t buf_bytes; /* 0 = none */
+    size_t buf_bytes;     /* 0 = none */
+    struct blk_loan loan; /* count 0 = none; then the answer's data is in buf */
     uint8_t head[NBDR_HEAD_MAX];
 };
 
@@ -108,6 +111,7 @@ static void release(struct slot *s)
     struct peer *p = s->peer;
 
     drop_buffer(s);
+    blk_give_back(p->device, &s->loan);
     p->slots--;
     slot_give(&p->service->slots, s);
     if (p->blocked && p->phase == PEER_SERVING) {
@@ -154,11 +158,20 @@ static void *get_buffer(struct peer *p, size_t bytes)
     return bufpool_take(&n->buffers, bytes, false);
 }
 
+/* A long read of what lies in memory needs no buffer. */
+static bool lend(struct peer *p, const struct nbds_request *r, struct blk_loan *ret)
+{
+    ret->count = 0;
+    return r->run && r->op == BLK_READ && r->length >= LEND_AT_LEAST &&
+           p->slots < PEER_REQUESTS_MAX && blk_lend(p->device, r->offset, r->length, ret);
+}
+
 /* A slot with its buffer; NULL: not now, and what the peer waits for is noted. */
 static struct slot *admit(struct peer *p, const struct nbds_request *r)
 {
     struct nbd_service *n = p->service;
-    size_t bytes = buffer_bytes(r);
+    struct blk_loan loan;
+    size_t bytes = lend(p, r, &loan) ? 0 : buffer_bytes(r);
     void *buf = NULL;
 
     if (p->slots >= PEER_REQUESTS_MAX || (p->bytes > 0 && p->bytes + bytes > PEER_BYTES_MAX)) {
@@ -176,6 +189,7 @@ static struct slot *admit(struct peer *p, const struct nbds_request *r)
     if (!s) {
         if (buf)
             bufpool_give(&n->buffers, buf, bytes);
+        blk_give_back(p->device, &loan);
         peer_end(p, "no memory");
         return NULL;
     }
@@ -186,6 +200,7 @@ static struct slot *admit(struct peer *p, const struct nbds_request *r)
     s->peer = p;
     s->buf = buf;
     s->buf_bytes = bytes;
+    s->loan = loan;
     p->slots++;
     p->bytes += bytes;
     return s;
@@ -227,6 +242,10 @@ static void reply(struct slot *s, uint32_t error, const char *why)
     s->out.part[0] = (struct iovec){ s->head, head };
     s->out.part[1] = (struct iovec){ s->buf, payload };
     s->out.parts = payload > 0 ? 2 : 1;
+    if (s->loan.count > 0) {
+        memcpy(s->out.part + 1, s->loan.part, s->loan.count * sizeof *s->loan.part);
+        s->out.parts = 1 + s->loan.count;
+    }
     s->out.sent = on_sent;
     conn_send(&p->conn, &s->out);
 }
@@ -266,6 +285,11 @@ static void run(struct slot *s)
         s->req.buf = s->buf;
     }
     export_begin(p->stats, &s->ticket, r->op, shard_now(p->service->shard));
+    if (s->loan.count > 0) {
+        s->req.error = 0;
+        reply(s, 0, NULL);
+        return;
+    }
     p->running++;
     blk_submit(p->device, &s->req); /* on_done() may run before this returns */
 }
@@ -313,3 +337,5 @@ void transfer_abandon(struct peer *p)
     if (s)
         release(s);
 }
+
+static_assert(CONN_OUT_PARTS >= 1 + BLK_LOAN_PARTS, "a head and what was lent");

@@ -7,10 +7,12 @@
 #ifndef GRIDBOX_STORE_CHAIN_H
 #define GRIDBOX_STORE_CHAIN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "server/store/store.h"
 
+struct blk_loan;
 struct blk_req;
 struct layer;
 struct op_cache;
@@ -53,6 +55,13 @@ uint64_t chain_resolve(const struct chain *c, enum chain_part part, uint64_t blo
 typedef void (*chain_done_fn)(void *ctx, struct blk_req *r);
 void chain_read(struct store *s, const struct chain *c, enum chain_part part, struct blk_req *r,
                 chain_done_fn done, void *ctx);
+
+/* Lends the range, if sealed layers own all of it and it is in memory (blk_lend, blk_give_back). */
+bool chain_lend(struct store *s, const struct chain *c, uint64_t offset, uint64_t length,
+                struct blk_loan *ret);
+void chain_give_back(struct store *s, struct blk_loan *loan);
+/* The layer goes; nothing of it is lent. */
+void loan_unmap(struct store *s, struct layer *l);
 
 /* Fills r->extents for BLK_STATUS; done at once. */
 void chain_status(const struct chain *c, struct blk_req *r);

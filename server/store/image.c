@@ -56,10 +56,24 @@ static void image_submit(struct blkdev *d, struct blk_req *r)
     }
 }
 
+static bool image_lend(struct blkdev *d, uint64_t offset, uint64_t length, struct blk_loan *ret)
+{
+    struct image *i = image_of(d);
+
+    return chain_lend(i->store, &i->chain, offset, length, ret);
+}
+
+static void image_give_back(struct blkdev *d, struct blk_loan *loan)
+{
+    chain_give_back(image_of(d)->store, loan);
+}
+
 int image_open(struct store *s, const struct layer_chain *layers, uint64_t size_bytes,
                struct blkdev **ret, struct err *e)
 {
-    static const struct blk_ops ops = { .submit = image_submit };
+    static const struct blk_ops ops = { .submit = image_submit,
+                                        .lend = image_lend,
+                                        .give_back = image_give_back };
     struct image *i = calloc(1, sizeof *i);
     struct stack *below;
     char text[9];

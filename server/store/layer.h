@@ -47,7 +47,9 @@ struct layer {
     unsigned fd_users; /* jobs that use data_fd */
     bool fd_counted;   /* data_fd counts against the store's limit */
     bool damaged;      /* a block of it was found to be wrong */
-    uint64_t fd_used;  /* store.fd_clock when it was read last */
+    char *mapped;      /* its data file (loan.c); NULL: not yet */
+    uint64_t mapped_bytes;
+    uint64_t fd_used; /* store.fd_clock when it was read last */
 
     /* The store's list of open layers (open_layers.h); its lock guards these. */
     struct layer_id id;

@@ -13,6 +13,7 @@
 #include "server/base/log.h"
 #include "server/base/name.h"
 #include "server/io/file_ops.h"
+#include "server/store/chain.h"
 #include "server/store/replay.h"
 #include "server/store/store_state.h"
 #include "server/store/volume_seal.h"
@@ -76,6 +77,7 @@ static void free_layer(struct store *s, struct layer *l)
 {
     close_files(s, l);
     crc_places_done(&l->crcs);
+    loan_unmap(s, l);
     map_done(&l->map);
     free(l);
 }

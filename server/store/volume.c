@@ -71,6 +71,18 @@ static void volume_submit(struct blkdev *d, struct blk_req *r)
     }
 }
 
+static bool volume_lend(struct blkdev *d, uint64_t offset, uint64_t length, struct blk_loan *ret)
+{
+    struct volume *v = volume_of(d);
+
+    return !v->closing && chain_lend(v->store, &v->chain, offset, length, ret);
+}
+
+static void volume_give_back(struct blkdev *d, struct blk_loan *loan)
+{
+    chain_give_back(volume_of(d)->store, loan);
+}
+
 /* Those that have not begun end. */
 static void drop_waiting(struct volume *v, int error)
 {
@@ -232,7 +244,10 @@ static int open_layers(struct volume *v, const struct volume_spec *spec, struct 
 int volume_open(struct store *s, const struct volume_spec *spec, const struct volume_events *events,
                 struct volume **ret, struct err *e)
 {
-    static const struct blk_ops ops = { .submit = volume_submit, .drop = volume_drop };
+    static const struct blk_ops ops = { .submit = volume_submit,
+                                        .drop = volume_drop,
+                                        .lend = volume_lend,
+                                        .give_back = volume_give_back };
     int rc;
 
     if (spec->size_bytes == 0 || spec->size_bytes % 512 || spec->size_bytes > DISK_LAYER_MAX)
