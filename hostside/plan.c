@@ -116,16 +116,28 @@ static bool keep_found(const struct plan_input *in, enum contract_state state, s
 
 /* ---- a domain that must go ---- */
 
+/* The content that it shows is not the volume's any more: what still goes there is refused, or will
+ * be. */
+static bool is_of_earlier_epoch(const struct plan_input *in, const struct attach_seen *d)
+{
+    for (unsigned i = 0; in->want && i < in->want->disk_count; i++)
+        if (strcmp(in->want->disks[i].volume, d->id.volume) == 0 &&
+            in->want->disks[i].epoch != d->id.epoch)
+            return true;
+    return false;
+}
+
 /* Its guest stops at once; requests that wait for a server that will not answer are ended (destroy
- * would wait for them); then it goes.  Devices with a good link are left for the next step, so
- * that a request under way is finished and not torn. */
+ * would wait for them); then it goes.  Devices with a good link to content that lives on are left
+ * for the next step, so that a request under way is finished and not torn. */
 static struct plan end_domain(const struct plan_input *in, enum contract_state state,
                               const char *why)
 {
     if (in->have->run == DOMAIN_RUNS)
         return make(PLAN_PAUSE, state, why);
     for (unsigned i = 0; i < in->device_count; i++)
-        if (in->devices[i].link == ATTACH_STALE || in->devices[i].link == ATTACH_BROKEN)
+        if (in->devices[i].link == ATTACH_STALE || in->devices[i].link == ATTACH_BROKEN ||
+            (in->devices[i].link != ATTACH_LEAVING && is_of_earlier_epoch(in, &in->devices[i])))
             return on_device(PLAN_DISCONNECT, i, state, why);
     return make(PLAN_DESTROY, state, why);
 }

@@ -3,214 +3,12 @@
  * step, in every way, and a new one has to carry on. */
 #include "tests/unit/unit.h"
 
-#include "hostside/agent.h"
-
 #include <errno.h>
-#include <ftw.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "server/base/clock.h"
-#include "server/base/log.h"
-
-#define UUID_A "aaaaaaaa-0000-0000-0000-000000000001"
-#define UUID_B "bbbbbbbb-0000-0000-0000-000000000002"
-
-struct world {
-    char dir[64];
-    struct domain_driver *domains;
-    struct attach_driver *disks;
-    struct agent *agent;
-    struct step *queue; /* ordered, not yet done */
-    struct contract_domain want[2];
-    unsigned want_count;
-    bool approved;
-    int64_t now_ns;
-    unsigned steps; /* done since the start */
-    char stages[512];
-};
-
-/* ---- the world ---- */
-
-static void submit(void *arg, struct step *s)
-{
-    struct world *w = arg;
-    struct step **end = &w->queue;
-
-    while (*end)
-        end = &(*end)->next;
-    *end = s;
-}
-
-static void stage(void *arg, const char *text)
-{
-    struct world *w = arg;
-
-    strcat(strcat(w->stages, text), ";");
-}
-
-static void give_spec(struct world *w)
-{
-    struct contract_spec spec = { .revision = 1, .approved = w->approved };
-
-    spec.domains = calloc(w->want_count + 1, sizeof *spec.domains);
-    memcpy(spec.domains, w->want, w->want_count * sizeof *spec.domains);
-    spec.domain_count = w->want_count;
-    agent_set_spec(w->agent, &spec);
-}
-
-static void agent_is_born(struct world *w)
-{
-    struct agent_config config = { .submit = submit, .stage = stage, .arg = w };
-
-    assert_int_equal(domain_sim_new(w->dir, &w->domains, NULL), 0);
-    assert_int_equal(attach_sim_new(w->dir, &w->disks, NULL), 0);
-    config.domains = w->domains;
-    config.disks = w->disks;
-    assert_int_equal(agent_new(&config, &w->agent, NULL), 0);
-    give_spec(w);
-}
-
-/* As after kill -9: what was ordered and not done is gone. */
-static void agent_dies(struct world *w)
-{
-    while (w->queue) {
-        struct step *s = w->queue;
-
-        w->queue = s->next;
-        free(s);
-    }
-    agent_free(w->agent);
-    w->domains->ops->free(w->domains);
-    w->disks->ops->free(w->disks);
-}
-
-static struct contract_domain domain(const char *name, const char *uuid, const char *volume)
-{
-    struct contract_domain d = {
-        .memory_mib = 256, .vcpus = 1, .running = true, .stop_seconds = 60, .incarnation = 1
-    };
-
-    strcpy(d.name, name);
-    strcpy(d.uuid, uuid);
-    strcpy(d.mac, "52:54:00:00:00:01");
-    strcpy(d.disks[0].volume, volume);
-    strcpy(d.disks[0].vdev, "xvda");
-    d.disks[0].epoch = 1;
-    d.disk_count = 1;
-    return d;
-}
-
-static void world_begins(struct world *w)
-{
-    *w = (struct world){ .now_ns = 1000 * NS_PER_S, .approved = true, .want_count = 1 };
-    log_set_level(LOG_LEVEL_ERROR);
-    strcpy(w->dir, "/tmp/agent_test.XXXXXX");
-    assert_non_null(mkdtemp(w->dir));
-    w->want[0] = domain("a", UUID_A, "va");
-    w->want[1] = domain("b", UUID_B, "vb");
-    agent_is_born(w);
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
-
-static void world_ends(struct world *w)
-{
-    agent_dies(w);
-    nftw(w->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-}
-
-/* Does the oldest step. */
-static void do_step(struct world *w)
-{
-    struct step *s = w->queue;
-
-    w->queue = s->next;
-    s->next = NULL;
-    step_run(s, w->domains, w->disks);
-    w->steps++;
-    agent_finish(w->agent, s, w->now_ns);
-}
-
-/* Until nothing is to be done at this moment. */
-static void settle(struct world *w)
-{
-    for (int i = 0; i < 100; i++) {
-        agent_tick(w->agent, w->now_ns);
-        if (!w->queue)
-            return;
-        do_step(w);
-    }
-    fail_msg("the agent does not come to rest");
-}
-
-/* ---- looking at it ---- */
-
-static unsigned domains_of(struct world *w, struct domain_seen ret[8])
-{
-    unsigned count;
-
-    assert_int_equal(w->domains->ops->list(w->domains, ret, 8, &count, NULL), 0);
-    return count;
-}
-
-static struct domain_seen domain_of(struct world *w, const char *uuid)
-{
-    struct domain_seen all[8];
-    unsigned count = domains_of(w, all);
-
-    for (unsigned i = 0; i < count; i++)
-        if (strcmp(all[i].uuid, uuid) == 0)
-            return all[i];
-    fail_msg("no domain %s", uuid);
-    return all[0];
-}
-
-static unsigned device_count(struct world *w)
-{
-    struct attach_seen all[8];
-    unsigned count;
-
-    assert_int_equal(w->disks->ops->list(w->disks, all, 8, &count, NULL), 0);
-    return count;
-}
-
-static struct contract_domain_report report_of(struct world *w, unsigned n)
-{
-    struct contract_report r;
-    struct contract_domain_report d;
-    char *text = agent_report(w->agent);
-
-    assert_non_null(text);
-    assert_int_equal(contract_report_parse(text, strlen(text), &r, NULL), 0);
-    assert_in_range(n, 0, r.domain_count - 1);
-    d = r.domains[n];
-    contract_report_done(&r);
-    free(text);
-    return d;
-}
-
-static void expect_running(struct world *w, const char *uuid, uint64_t incarnation)
-{
-    struct domain_seen d = domain_of(w, uuid);
-
-    assert_int_equal(d.run, DOMAIN_RUNS);
-    assert_true(d.made);
-    assert_int_equal(d.incarnation, incarnation);
-}
-
-static void expect_nothing_there(struct world *w)
-{
-    struct domain_seen all[8];
-
-    assert_int_equal(domains_of(w, all), 0);
-    assert_int_equal(device_count(w), 0);
-}
+#include "tests/unit/hostside/agent_rig.h"
 
 /* ---- tests ---- */
 
@@ -316,14 +114,12 @@ static void a_guest_that_crashes_again_and_again_is_restarted_with_a_delay(void 
     world_begins(&w);
     settle(&w);
     for (int i = 0; i < 3; i++) { /* 1 s, 2 s, 4 s */
-        struct domain_seen none[8];
-
         domain_sim_end(w.domains, UUID_A, DOMAIN_END_CRASH);
         settle(&w);
-        assert_int_equal(domains_of(&w, none), 0);
+        assert_int_equal(domain_count(&w), 0);
         w.now_ns += (NS_PER_S << i) - 1;
         settle(&w);
-        assert_int_equal(domains_of(&w, none), 0);
+        assert_int_equal(domain_count(&w), 0);
         w.now_ns += 1;
         settle(&w);
         expect_running(&w, UUID_A, 1);
@@ -355,20 +151,18 @@ static void a_moved_epoch_starts_the_domain_anew(void **state)
 static void a_refused_reconnect_ends_the_domain_until_a_new_spec_comes(void **state)
 {
     struct world w;
-    struct domain_seen none[8];
-
     (void)state;
     world_begins(&w);
     settle(&w);
     attach_sim_set_link(w.disks, "va", ATTACH_STALE);
     attach_sim_refuse(w.disks, -ESTALE);
     settle(&w);
-    assert_int_equal(domains_of(&w, none), 0);
+    assert_int_equal(domain_count(&w), 0);
     assert_int_equal(report_of(&w, 0).state, CONTRACT_FAILED);
     assert_non_null(strstr(report_of(&w, 0).detail, "the server refuses"));
     attach_sim_refuse(w.disks, 0);
     settle(&w); /* not before its time */
-    assert_int_equal(domains_of(&w, none), 0);
+    assert_int_equal(domain_count(&w), 0);
     w.want[0].incarnation = 2;
     w.want[0].disks[0].epoch = 2;
     give_spec(&w); /* but a new spec is tried at once */
@@ -473,7 +267,6 @@ static void somebody_elses_domain_is_left_alone_and_its_name_is_in_the_way(void 
 static void a_volume_is_not_given_to_a_second_domain_before_the_first_is_gone(void **state)
 {
     struct world w;
-    struct domain_seen all[8];
 
     (void)state;
     world_begins(&w);
@@ -482,7 +275,7 @@ static void a_volume_is_not_given_to_a_second_domain_before_the_first_is_gone(vo
     give_spec(&w);
     while (agent_tick(w.agent, w.now_ns), w.queue) {
         do_step(&w);
-        assert_in_range(domains_of(&w, all), 0, 1);
+        assert_in_range(domain_count(&w), 0, 1);
     }
     expect_running(&w, UUID_B, 1);
     world_ends(&w);
