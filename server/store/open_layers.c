@@ -270,6 +270,7 @@ void layer_fds_init(struct store *s, unsigned limit)
     if (!limit && getrlimit(RLIMIT_NOFILE, &all) == 0)
         limit = all.rlim_cur / 4 < UINT32_MAX ? (unsigned)(all.rlim_cur / 4) : UINT32_MAX;
     s->fd_limit = limit ? limit : FDS_LEAST;
+    s->fd_clock = 1; /* that of a layer which was never read is 0 */
 }
 
 /* The sealed layer whose descriptor was not used for longest; NULL: all are in use. */
