@@ -18,12 +18,21 @@ struct export_device {
     bool discard;       /* at its end: nobody will ever read again what was written */
 };
 
+/* What a device tells who opened it, on the shard. */
+struct export_told {
+    /* The volume takes no more writes; at most once. */
+    void (*failed)(void *arg, const char *why);
+    /* Its writes wait for room, or (false) go on. */
+    void (*parked)(void *arg, bool parked, const char *why);
+    void *arg;
+};
+
 struct export_backend {
     void *ctx;
     /* Opens what the grant names.  On a thread that may block, one call at a time.
-     * failed(arg, why): on the shard, at most once, if a volume takes no more writes. */
-    int (*open)(void *ctx, const struct export_grant *g, void (*failed)(void *arg, const char *why),
-                void *arg, struct export_device *ret, struct err *e);
+     * -EBUSY: it will be tried again soon, with what the grant says by then. */
+    int (*open)(void *ctx, const struct export_grant *g, const struct export_told *told,
+                struct export_device *ret, struct err *e);
     /* On the shard, when no request runs.  What was written is committed (but for d->discard), then
      * closed(arg) is called, on the shard, perhaps before this returns. */
     void (*close)(void *ctx, struct export_device *d, void (*closed)(void *arg), void *arg);

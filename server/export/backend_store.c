@@ -11,8 +11,7 @@
 struct opened {
     struct volume *volume; /* NULL: an image */
     struct blkdev *image;
-    void (*failed)(void *arg, const char *why);
-    void *failed_arg;
+    struct export_told told;
     void (*closed)(void *arg);
     void *closed_arg;
 };
@@ -22,11 +21,18 @@ static void on_failed(void *ctx, const char *name, const char *why)
     struct opened *o = ctx;
 
     (void)name;
-    o->failed(o->failed_arg, why);
+    o->told.failed(o->told.arg, why);
 }
 
-static int open_device(void *ctx, const struct export_grant *g,
-                       void (*failed)(void *arg, const char *why), void *arg,
+static void on_parked(void *ctx, const char *name, bool parked, const char *why)
+{
+    struct opened *o = ctx;
+
+    (void)name;
+    o->told.parked(o->told.arg, parked, why);
+}
+
+static int open_device(void *ctx, const struct export_grant *g, const struct export_told *told,
                        struct export_device *ret, struct err *e)
 {
     struct opened *o = calloc(1, sizeof *o);
@@ -34,10 +40,9 @@ static int open_device(void *ctx, const struct export_grant *g,
 
     if (!o)
         return err_set(e, -ENOMEM, "no memory");
-    o->failed = failed;
-    o->failed_arg = arg;
+    o->told = *told;
     struct volume_spec spec = g->volume;
-    struct volume_events events = { .failed = on_failed, .ctx = o };
+    struct volume_events events = { .failed = on_failed, .parked = on_parked, .ctx = o };
 
     spec.below = &g->layers;
     if (g->writable)

@@ -69,6 +69,19 @@ static void on_failed(void *arg, const char *why)
         d->set->events->failed(d->set->events->ctx, d->spec.name, why);
 }
 
+static void on_parked(void *arg, bool parked, const char *why)
+{
+    struct device *d = arg;
+
+    d->parked = parked;
+    if (parked)
+        log_warn("export %s: its writes wait: %s", d->spec.name, why);
+    else
+        log_info("export %s: its writes go on", d->spec.name);
+    if (d->set->events->parked)
+        d->set->events->parked(d->set->events->ctx, d->spec.name, parked, why);
+}
+
 bool devices_failed(const struct devices *set, const char *name, uint64_t epoch)
 {
     for (const struct failure *f = set->failures; f; f = f->next)
@@ -97,7 +110,9 @@ static void open_job(struct pool_job *j)
     struct device *d = OWNER(struct device, job, j);
     const struct export_backend *b = d->set->backend;
 
-    d->rc = b->open(b->ctx, &d->spec, on_failed, d, &d->opened, &d->e);
+    const struct export_told told = { .failed = on_failed, .parked = on_parked, .arg = d };
+
+    d->rc = b->open(b->ctx, &d->spec, &told, &d->opened, &d->e);
 }
 
 static void set_quota(struct device *d)
@@ -146,6 +161,17 @@ static struct device *start_opening(struct devices *set, const struct export_gra
     d->job = (struct pool_job){ .run = open_job, .done = on_opened, .home = set->shard };
     pool_submit(set->opener, &d->job);
     return d;
+}
+
+static void do_nothing(struct pool_job *j)
+{
+    (void)j;
+}
+
+void devices_barrier(struct devices *set, struct pool_job *j, void (*passed)(struct pool_job *j))
+{
+    *j = (struct pool_job){ .run = do_nothing, .done = passed, .home = set->shard };
+    pool_submit(set->opener, j); /* one thread: after all that were submitted before */
 }
 
 /* An image's layer is opened once for all. */

@@ -85,6 +85,9 @@ bool devices_failed(const struct devices *set, const char *name, uint64_t epoch)
 /* The volume begins this epoch: failures before it are over. */
 void devices_renew(struct devices *set, const char *name, uint64_t epoch);
 
+/* Calls passed(j) when everything that is being opened now has been, or has not. */
+void devices_barrier(struct devices *set, struct pool_job *j, void (*passed)(struct pool_job *j));
+
 /* Lets go.  True: u has no device any more.  False: it is being closed, changed() will be called,
  * then call again. */
 bool device_put(struct devices *set, struct device_user *u);

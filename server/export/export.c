@@ -19,6 +19,8 @@
 #include "server/export/table.h"
 
 #define OVER_MAX   4096u /* ended attachments that are remembered, so that a late GO is told why */
+#define BUSY_NS    (50 * NS_PER_MS) /* a device that is busy is opened again so soon … */
+#define BUSY_TRIES 200u             /* … and so often */
 #define TOKEN_TEXT (2 * EXPORT_TOKEN_BYTES)
 
 #define OWNER(type, member, p) ((type *)(void *)((char *)(p)-offsetof(type, member)))
@@ -189,7 +191,12 @@ static void step_open(struct grant *g)
     struct err e = { 0 };
     int rc = device_get(&g->table->devices, &g->user, &g->g, &e);
     if (rc == -EINPROGRESS)
-        return; /* on_device_change() brings us back */
+        return;                                    /* on_device_change() brings us back */
+    if (rc == -EBUSY && ++g->tries < BUSY_TRIES) { /* it is being sealed, say: not for long */
+        shard_timer_set(g->table->shard, &g->retry, clock_mono_ns() + BUSY_NS);
+        return;
+    }
+    g->tries = 0;
     if (rc < 0) {
         log_error("export %s: cannot be opened: %s", g->g.name, e.msg);
         refuse_waiters(g, -ESHUTDOWN, e.msg);
@@ -205,6 +212,7 @@ static void step_open(struct grant *g)
 
 static void step_end(struct grant *g)
 {
+    shard_timer_cancel(g->table->shard, &g->retry);
     refuse_waiters(g, g->end_error, g->why);
     if (g->g.writable && g->sessions && !g->sessions->cut)
         tell_replaced(g, true, g->why);
@@ -224,6 +232,11 @@ static void grant_step(struct shard_task *t)
         step_open(g);
 }
 
+static void on_retry(struct shard_timer *t)
+{
+    exp_mark(OWNER(struct grant, retry, t));
+}
+
 static void on_device_change(struct device_user *u)
 {
     exp_mark(OWNER(struct grant, user, u));
@@ -239,6 +252,7 @@ struct grant *exp_grant_new(struct export_table *t, const struct export_grant *s
     g->g = *spec;
     g->step.fn = grant_step;
     g->user.changed = on_device_change;
+    g->retry.fn = on_retry;
     TAILQ_INIT(&g->stats.running);
     return g;
 }

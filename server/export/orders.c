@@ -155,9 +155,15 @@ void export_revoke_all(struct export_table *t, const char *const *names, unsigne
         exp_carry_out(&o, run_end);
 }
 
+static void passed(struct pool_job *j)
+{
+    exp_order_done((struct order *)((char *)j - offsetof(struct order, barrier)));
+}
+
 static void run_respec(void *arg)
 {
     struct order *o = arg;
+    bool opening = false;
 
     for (struct grant *g = *exp_bucket(o->table, o->name); g; g = g->next) {
         if (g->ending || strcmp(g->g.name, o->name) != 0)
@@ -165,8 +171,12 @@ static void run_respec(void *arg)
         g->g.layers = *o->layers;
         if (g->g.writable)
             g->g.volume.top = o->top;
+        opening |= g->user.device && g->user.device->state == DEVICE_OPENING;
     }
-    exp_order_done(o);
+    if (opening)
+        devices_barrier(&o->table->devices, &o->barrier, passed);
+    else
+        exp_order_done(o);
 }
 
 void export_respec(struct export_table *t, const char *name, struct layer_id top,

@@ -54,6 +54,9 @@ struct grant {
     int64_t stall_ns; /* the longest of them so far */
     int64_t connected_since_ns;
 
+    struct shard_timer retry; /* the device is busy just now */
+    unsigned tries;           /* since it was last opened */
+
     bool ending;
     int end_error; /* -ESTALE, or -ESHUTDOWN when it is the server that ends */
     char why[EXP_WHY_SIZE];
@@ -94,6 +97,7 @@ struct order {
     int end_error;            /* what GO is told from now on */
     struct grant *to_insert;  /* when the others have ended */
     struct export_info *info; /* query */
+    struct pool_job barrier;  /* respec: what is being opened with the old one is over */
     /* export_revoke_all, export_respec, export_set_quota */
     const char *const *names;
     unsigned name_count;

@@ -30,20 +30,25 @@ struct place {
     atomic_bool fail_open, slow_close;
     void (*closed)(void *arg); /* a close that waits for let_close() */
     void *closed_arg;
-    void (*failed)(void *arg, const char *why);
-    void *failed_arg;
+    struct export_told told;
+    atomic_bool busy;            /* opens are told -EBUSY */
+    _Atomic uint8_t top, lowest; /* of the last open: the first bytes of its layers */
+    unsigned discards;
 };
 
-static int place_open(void *ctx, const struct export_grant *g, void (*failed)(void *, const char *),
-                      void *arg, struct export_device *ret, struct err *e)
+static int place_open(void *ctx, const struct export_grant *g, const struct export_told *told,
+                      struct export_device *ret, struct err *e)
 {
     struct place *p = ctx;
 
     if (p->fail_open)
         return err_set(e, -EIO, "layer 'a41f': not a layer file");
+    p->top = g->volume.top.b[0];
+    p->lowest = g->layers.id[0].b[0];
+    if (p->busy)
+        return err_set(e, -EBUSY, "layer a41f is being sealed");
     p->opens++;
-    p->failed = failed;
-    p->failed_arg = arg;
+    p->told = *told;
     ret->blk = blk_mem_new(SIZE, !g->writable);
     ret->handle = NULL;
     return 0;
@@ -55,6 +60,7 @@ static void place_close(void *ctx, struct export_device *d, void (*closed)(void 
 
     blk_mem_free(d->blk);
     p->closes++;
+    p->discards += d->discard;
     if (p->slow_close) {
         p->closed = closed;
         p->closed_arg = arg;
@@ -437,7 +443,7 @@ static void run_count(void *arg)
     export_begin(s, &write, BLK_WRITE, 1000);
     export_end(s, &write, 512, 0, 2000);
     export_end(s, &read, 8192, 0, 3000);
-    v->place->failed(v->place->failed_arg, "fdatasync: Input/output error");
+    v->place->told.failed(v->place->told.arg, "fdatasync: Input/output error");
 }
 
 static void query_tells_what_is_going_on(void **state)
@@ -466,7 +472,7 @@ static void run_fail(void *arg)
 {
     struct place *p = arg;
 
-    p->failed(p->failed_arg, "fdatasync: Input/output error");
+    p->told.failed(p->told.arg, "fdatasync: Input/output error");
 }
 
 static bool has_failed(struct place *p, const char *name)
@@ -540,6 +546,106 @@ static void many_grants_are_found_by_name(void **state)
     place_free(p);
 }
 
+static void a_busy_device_is_opened_again_with_what_the_grant_says_by_then(void **state)
+{
+    struct place *p = place_new();
+    struct layer_chain layers = { .count = 1, .id = { { .b = { 6 } } } };
+
+    (void)state;
+    grant(p, "v", true, 1, 1);
+    p->busy = true;
+    struct visitor *v = visit(p, "v", 1, false);
+    export_respec(p->table, "v", (struct layer_id){ .b = { 5 } }, &layers);
+    p->busy = false;
+    assert_true(came_within(&v->answered, 10000));
+    assert_non_null(v->session);
+    assert_int_equal(p->opens, 1);
+    assert_int_equal(p->top, 5);
+    assert_int_equal(p->lowest, 6);
+    visitor_free(v);
+    place_free(p);
+}
+
+static void a_grant_may_end_while_its_device_is_busy(void **state)
+{
+    struct place *p = place_new();
+
+    (void)state;
+    grant(p, "v", true, 1, 1);
+    p->busy = true;
+    struct visitor *v = visit(p, "v", 1, false);
+    export_revoke(p->table, "v", "x");
+    assert_true(came_within(&v->answered, 10000));
+    assert_int_equal(v->error, -ESTALE);
+    visitor_free(v);
+    place_free(p);
+}
+
+static void many_grants_end_at_once_and_their_devices_are_discarded(void **state)
+{
+    struct place *p = place_new();
+    const char *names[] = { "a", "c", "nobody" };
+
+    (void)state;
+    for (uint8_t i = 0; i < 3; i++)
+        grant(p, (const char *[]){ "a", "b", "c" }[i], true, i, i);
+    struct visitor *v[] = { visit_now(p, "a", 0, 0), visit_now(p, "b", 1, 0),
+                            visit_now(p, "c", 2, 0) };
+    export_revoke_all(p->table, names, 3, "the volume was reset", true);
+    assert_true(v[0]->cut && !v[1]->cut && v[2]->cut);
+    assert_int_equal(p->discards, 2);
+    visitor_free(visit_now(p, "a", 0, -ESTALE));
+    for (unsigned i = 0; i < 3; i++)
+        visitor_free(v[i]);
+    place_free(p);
+}
+
+static void run_park(void *arg)
+{
+    struct place *p = arg;
+
+    p->told.parked(p->told.arg, true, "the store is full: 0 bytes free");
+}
+
+static void run_unpark(void *arg)
+{
+    struct place *p = arg;
+
+    p->told.parked(p->told.arg, false, "");
+}
+
+static void count_parked(void *ctx, const char *name, bool parked, const char *why)
+{
+    int *count = ctx;
+
+    assert_string_equal(name, "v");
+    assert_int_equal(why[0] != '\0', parked);
+    *count += parked ? 1 : -1;
+}
+
+static void writes_that_wait_for_room_are_told(void **state)
+{
+    struct place *p = place_new();
+    int parked = 0;
+    struct export_events events = { .parked = count_parked, .ctx = &parked };
+    struct export_info i;
+
+    (void)state;
+    export_set_events(p->table, &events);
+    grant(p, "v", true, 1, 1);
+    struct visitor *v = visit_now(p, "v", 1, 0);
+    shard_call(p->shard, run_park, p);
+    export_query(p->table, "v", &i);
+    assert_true(i.parked);
+    assert_int_equal(parked, 1);
+    shard_call(p->shard, run_unpark, p);
+    export_query(p->table, "v", &i);
+    assert_false(i.parked);
+    assert_int_equal(parked, 0);
+    visitor_free(v);
+    place_free(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -557,6 +663,10 @@ int main(void)
         cmocka_unit_test(a_volume_that_failed_opens_only_with_a_higher_epoch),
         cmocka_unit_test(a_volume_that_fails_while_it_is_closed_has_failed),
         cmocka_unit_test(many_grants_are_found_by_name),
+        cmocka_unit_test(a_busy_device_is_opened_again_with_what_the_grant_says_by_then),
+        cmocka_unit_test(a_grant_may_end_while_its_device_is_busy),
+        cmocka_unit_test(many_grants_end_at_once_and_their_devices_are_discarded),
+        cmocka_unit_test(writes_that_wait_for_room_are_told),
     };
     return cmocka_run_group_tests_name("export", tests, NULL, NULL);
 }

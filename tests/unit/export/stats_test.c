@@ -30,11 +30,10 @@ struct fixture {
     bool fenced;
 };
 
-static int open_device(void *ctx, const struct export_grant *g,
-                       void (*failed)(void *, const char *), void *arg, struct export_device *ret,
-                       struct err *e)
+static int open_device(void *ctx, const struct export_grant *g, const struct export_told *told,
+                       struct export_device *ret, struct err *e)
 {
-    (void)ctx, (void)g, (void)failed, (void)arg, (void)e;
+    (void)ctx, (void)g, (void)told, (void)e;
     *ret = (struct export_device){ .blk = blk_mem_new(SIZE, false) };
     return 0;
 }

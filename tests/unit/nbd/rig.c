@@ -14,13 +14,13 @@
 #include "server/base/name.h"
 #include "server/block/blkdev.h"
 
-static int rig_open(void *ctx, const struct export_grant *g, void (*failed)(void *, const char *),
-                    void *arg, struct export_device *ret, struct err *e)
+static int rig_open(void *ctx, const struct export_grant *g, const struct export_told *told,
+                    struct export_device *ret, struct err *e)
 {
     struct rig *r = ctx;
     struct rig_disk *d = &r->disks[g->layers.id[0].b[0]];
 
-    (void)failed, (void)arg;
+    (void)told;
     if (r->open_error < 0)
         return err_set(e, r->open_error, "the disk is upside down");
     d->opens++;
