@@ -192,6 +192,9 @@ static struct plan keep_running(const struct plan_input *in)
         return p;
     if (in->have->stop_asked_ns)
         return wait_for_shutdown(in);
+    if (in->want->paused)
+        return make(in->have->run == DOMAIN_PAUSED ? PLAN_NOTHING : PLAN_PAUSE, CONTRACT_RUNNING,
+                    "paused: its disk waits for room on the server");
     if (in->have->run == DOMAIN_PAUSED)
         return broken ? lost_link(broken, PLAN_WAIT, CONTRACT_CREATING)
                       : make(PLAN_START, CONTRACT_CREATING, "");
@@ -203,6 +206,8 @@ static struct plan stop_cleanly(const struct plan_input *in)
 {
     struct plan p;
 
+    if (in->have->run == DOMAIN_PAUSED && !in->have->stop_asked_ns)
+        return make(PLAN_START, CONTRACT_STOPPING, "goes on, so that it can be shut down");
     if (in->have->run != DOMAIN_RUNS)
         return end_domain(in, CONTRACT_STOPPING, "");
     if (keep_found(in, CONTRACT_STOPPING, &p))

@@ -18,9 +18,9 @@ enum plan_step {
     PLAN_ATTACH,     /* want->disks[disk] */
     PLAN_KEEP,       /* devices[device], by want->disks[disk] */
     PLAN_CREATE,     /* with the devices of all disks; starts it as well */
-    PLAN_START,      /* a domain that was made but never ran */
+    PLAN_START,      /* a domain that was made but never ran, or was paused: it goes on */
     PLAN_SHUTDOWN,   /* ask the guest */
-    PLAN_PAUSE,      /* before its disk is taken away */
+    PLAN_PAUSE,      /* before its disk is taken away, or while that waits */
     PLAN_DISCONNECT, /* devices[device] */
     PLAN_DESTROY,
     PLAN_STEP_COUNT

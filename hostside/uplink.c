@@ -175,6 +175,7 @@ static enum uplink_news on_spec(struct uplink *u, const struct uplink_answer *a,
     }
     if (a->status != 200) {
         refused(a, "spec", e);
+        u->revision = 0; /* another server may answer next, one that knows less: ask it for all */
         ask_later(u, now_ns);
         return UPLINK_NO_NEWS;
     }

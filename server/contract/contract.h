@@ -60,6 +60,7 @@ struct contract_domain {
     uint32_t vcpus;      /* 1..128 */
     char mac[CONTRACT_MAC_SIZE];
     bool running;          /* desired: running, or cleanly stopped */
+    bool paused;           /* of a running one: its disk waits for room, and it with it */
     uint32_t stop_seconds; /* time for a clean shutdown before it is destroyed */
     /* A different value (epoch or generation moved, definition changed) means: what runs now must
      * be destroyed, its disks detached, and the domain started anew. */

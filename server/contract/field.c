@@ -106,6 +106,14 @@ int field_bool(const json_t *object, const char *key, bool *ret, struct err *e)
     return 0;
 }
 
+int field_flag(const json_t *object, const char *key, bool *ret, struct err *e)
+{
+    if (json_object_get(object, key))
+        return field_bool(object, key, ret, e);
+    *ret = false;
+    return 0;
+}
+
 int field_array(const json_t *object, const char *key, size_t max, json_t **ret, struct err *e)
 {
     json_t *value = json_object_get(object, key);

@@ -27,6 +27,8 @@ int field_u64(const json_t *object, const char *key, uint64_t min, uint64_t max,
 int field_u32(const json_t *object, const char *key, uint32_t min, uint32_t max, uint32_t *ret,
               struct err *e);
 int field_bool(const json_t *object, const char *key, bool *ret, struct err *e);
+/* False if it is not there: a key that an older peer does not send. */
+int field_flag(const json_t *object, const char *key, bool *ret, struct err *e);
 
 /* Borrowed from the object. */
 int field_array(const json_t *object, const char *key, size_t max, json_t **ret, struct err *e);

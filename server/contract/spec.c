@@ -90,6 +90,7 @@ static int domain_parse(const json_t *o, struct contract_domain *d, struct err *
         (rc = field_u32(o, "vcpus", 1, VCPUS_MAX, &d->vcpus, e)) < 0 ||
         (rc = field_text(o, "mac", d->mac, sizeof d->mac, e)) < 0 ||
         (rc = field_bool(o, "running", &d->running, e)) < 0 ||
+        (rc = field_flag(o, "paused", &d->paused, e)) < 0 ||
         (rc = field_u32(o, "stop_seconds", 0, STOP_SECONDS_MAX, &d->stop_seconds, e)) < 0 ||
         (rc = field_u64(o, "incarnation", 1, INT64_MAX, &d->incarnation, e)) < 0 ||
         (rc = disks_parse(o, d, e)) < 0)
@@ -187,6 +188,7 @@ static json_t *domain_json(const struct contract_domain *d)
              field_put(o, "vcpus", field_new_u64(d->vcpus)) < 0 ||
              field_put(o, "mac", field_new_text(d->mac)) < 0 ||
              field_put(o, "running", json_boolean(d->running)) < 0 ||
+             field_put(o, "paused", json_boolean(d->paused)) < 0 ||
              field_put(o, "stop_seconds", field_new_u64(d->stop_seconds)) < 0 ||
              field_put(o, "incarnation", field_new_u64(d->incarnation)) < 0;
     if (failed) {

@@ -290,6 +290,11 @@ static int make_spec(struct control *c, const struct cat_host *h, const char *lo
 
     if (rc < 0)
         return rc;
+    for (size_t i = 0; i < count; i++) {
+        struct export_info info;
+        export_query(c->exports, domains[i].volume.name, &info);
+        domains[i].parked = info.parked;
+    }
     nbd_for(c, local, host, &port);
     return lab_plan(h, domains, count, host, port, ret, e);
 }

@@ -111,6 +111,27 @@ static const char *what_of(enum notice_kind kind)
     return kind == NOTICE_DAMAGED ? "layer" : "volume";
 }
 
+/* Its domain waits with it, or goes on: the host's agent sees to that. */
+static int tell_host(struct control *c, const char *name, struct err *e)
+{
+    struct cat_volume v;
+    int rc = cat_volume_get(c->catalog, name, &v, e);
+
+    if (rc == -ENOENT)
+        return 0; /* removed meanwhile */
+    return rc < 0 ? rc : control_lab_disk_moved(c, &v, e);
+}
+
+static int tell_hosts(struct control *c, const struct notice *list, size_t count, struct err *e)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < count && rc == 0; i++)
+        if (list[i].kind == NOTICE_PARKED || list[i].kind == NOTICE_RESUMED)
+            rc = tell_host(c, list[i].name, e);
+    return rc;
+}
+
 static int tell_one(struct control *c, const struct notice *n, struct err *e)
 {
     char text[320], more[64] = "";
@@ -165,6 +186,8 @@ static void on_round(void *ctx, const struct notice *list, size_t count, unsigne
     if (rc == 0) {
         for (unsigned kind = 0; kind < NOTICE_KINDS && rc == 0; kind++)
             rc = tell_kind(c, list, count, (enum notice_kind)kind, &e);
+        if (rc == 0)
+            rc = tell_hosts(c, list, count, &e);
         rc = cat_end(c->catalog, rc, &e);
     }
     if (rc < 0)

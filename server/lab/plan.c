@@ -60,6 +60,7 @@ static void plan_domain(const struct lab_domain *d, const char *nbd_address, uin
     if (!lab_has_disk(d))
         return;
     ret->running = d->domain.running;
+    ret->paused = d->domain.running && d->parked;
     ret->disk_count = 1;
     plan_disk(d, nbd_address, nbd_port, &ret->disks[0]);
 }

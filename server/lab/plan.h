@@ -17,6 +17,7 @@
 struct lab_domain {
     struct cat_domain domain;
     struct cat_volume volume;
+    bool parked; /* the volume's writes wait for room */
 };
 
 /* True if the volume is attached to the domain's host, and by an attachment that still fits. */

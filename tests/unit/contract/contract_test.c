@@ -33,6 +33,7 @@ static void spec_goes_round(void **state)
         .vcpus = 2,
         .mac = MAC,
         .running = true,
+        .paused = true,
         .stop_seconds = 30,
         .incarnation = INT64_MAX,
         .disk_count = 1,
@@ -59,6 +60,7 @@ static void spec_goes_round(void **state)
     assert_true(in.approved);
     assert_int_equal(in.domain_count, 1);
     assert_string_equal(in.domains[0].uuid, UUID);
+    assert_true(in.domains[0].paused);
     assert_int_equal(in.domains[0].disks[0].generation, 4);
     char *again = contract_spec_text(&in);
 
@@ -67,6 +69,18 @@ static void spec_goes_round(void **state)
     contract_spec_done(&in); /* twice is legal */
     free(again);
     free(text);
+}
+
+/* An older server does not send it. */
+static void paused_may_be_absent(void **state)
+{
+    static const char text[] = SPEC_WITH(DOMAIN_WITH("d1", DISK));
+    struct contract_spec s = { 0 };
+
+    (void)state;
+    assert_int_equal(contract_spec_parse(text, strlen(text), &s, NULL), 0);
+    assert_false(s.domains[0].paused);
+    contract_spec_done(&s);
 }
 
 static void report_goes_round(void **state)
@@ -309,6 +323,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(spec_goes_round),
+        cmocka_unit_test(paused_may_be_absent),
         cmocka_unit_test(report_goes_round),
         cmocka_unit_test(register_and_answer_go_round),
         cmocka_unit_test(text_that_is_no_utf8_still_goes_out),

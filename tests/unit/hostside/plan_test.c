@@ -11,7 +11,8 @@
 
 #define NOW (1000 * NS_PER_S)
 
-enum want { GONE, STOP, RUN, RUN2, TWO }; /* RUN2: a later incarnation; TWO: two disks */
+/* RUN2: a later incarnation; TWO: two disks; WAIT: its disk waits for room */
+enum want { GONE, STOP, RUN, RUN2, TWO, WAIT };
 enum have {
     NONE,
     HALF,
@@ -21,6 +22,7 @@ enum have {
     ASKED,
     UNHEARD, /* asked to stop while it did not listen yet */
     OVERDUE,
+    OVERDUE_PAUSED,
     OFF,
     REBOOT,
     CRASHED,
@@ -85,13 +87,23 @@ static const struct {
     { "destroyed, found device: disconnect",  RUN,  DYING, "F", PLAN_DISCONNECT, 0, 0, CONTRACT_STOPPING },
     { "destroyed, still dying: wait",         RUN,  DYING, "L", PLAN_WAIT,       0, 0, CONTRACT_STOPPING },
     { "destroyed, still dying, leaving",      RUN,  DYING, "X", PLAN_WAIT,       0, 0, CONTRACT_STOPPING },
+    /* its disk waits for room */
+    { "disk parked: pause",                   WAIT, RUNS, "L",  PLAN_PAUSE,      0, 0, CONTRACT_RUNNING },
+    { "disk parked, paused: nothing",         WAIT, PAUSED, "L", PLAN_NOTHING,   0, 0, CONTRACT_RUNNING },
+    { "disk parked, new agent: kept",         WAIT, PAUSED, "F", PLAN_KEEP,      0, 0, CONTRACT_RUNNING },
+    { "disk parked, server away: nothing",    WAIT, PAUSED, "B", PLAN_NOTHING,   0, 0, CONTRACT_RUNNING },
+    { "disk parked and over: disconnect",     WAIT, PAUSED, "S", PLAN_DISCONNECT, 0, 0, CONTRACT_CREATING },
+    { "disk goes on: start",                  RUN,  PAUSED, "L", PLAN_START,     0, 0, CONTRACT_CREATING },
+    { "disk parked, not there: create",       WAIT, NONE, "L",  PLAN_CREATE,     0, 0, CONTRACT_CREATING },
+    { "disk parked, guest is off: destroyed", WAIT, OFF, "L",   PLAN_DESTROY,    0, 0, CONTRACT_CREATING },
     /* going down */
     { "stop: ask the guest",                  STOP, RUNS, "L",  PLAN_SHUTDOWN,   0, 0, CONTRACT_STOPPING },
     { "stop: device kept first",              STOP, RUNS, "F",  PLAN_KEEP,       0, 0, CONTRACT_STOPPING },
     { "stop: not heard, asked again",         STOP, UNHEARD, "L", PLAN_SHUTDOWN, 0, 0, CONTRACT_STOPPING },
     { "stop: asked, within its time",         STOP, ASKED, "L", PLAN_WAIT,       0, 0, CONTRACT_STOPPING },
     { "stop: over time: pause",               STOP, OVERDUE, "L", PLAN_PAUSE,    0, 0, CONTRACT_STOPPING },
-    { "stop: over time, paused: destroy",     STOP, PAUSED, "L", PLAN_DESTROY,   0, 0, CONTRACT_STOPPING },
+    { "stop: over time, paused: destroy",     STOP, OVERDUE_PAUSED, "L", PLAN_DESTROY, 0, 0, CONTRACT_STOPPING },
+    { "stop: paused: goes on first",          STOP, PAUSED, "L", PLAN_START,     0, 0, CONTRACT_STOPPING },
     { "stop: guest is off: destroy",          STOP, OFF, "L",   PLAN_DESTROY,    0, 0, CONTRACT_STOPPING },
     { "stop: guest rebooted: destroy",        STOP, REBOOT, "L", PLAN_DESTROY,   0, 0, CONTRACT_STOPPING },
     { "stop: half made: destroy",             STOP, HALF, "L",  PLAN_DESTROY,    0, 0, CONTRACT_STOPPING },
@@ -118,6 +130,7 @@ static void set_want(struct world *w, enum want want)
 {
     w->want = (struct contract_domain){ .name = "d",
                                         .running = want != STOP,
+                                        .paused = want == WAIT,
                                         .stop_seconds = 60,
                                         .incarnation = want == RUN2 ? 2 : 1 };
     w->want.disk_count = want == TWO ? 2 : 1;
@@ -144,7 +157,8 @@ static void set_have(struct world *w, enum want want, enum have have)
             (struct disk_id){ .generation = 1, .epoch = have >= OLD_RUNS ? 1 : 2, .volume = "v0" };
     if (h->disk_count == 2)
         strcpy(h->disks[1].volume, "v1");
-    h->run = have == HALF || have == NAMELESS || have == PAUSED || have == OLD_PAUSED
+    h->run = have == HALF || have == NAMELESS || have == PAUSED || have == OLD_PAUSED ||
+                     have == OVERDUE_PAUSED
                  ? DOMAIN_PAUSED
              : have == OFF || have == REBOOT || have == CRASHED ? DOMAIN_ENDED
              : have == DYING                                    ? DOMAIN_DYING
@@ -154,8 +168,8 @@ static void set_have(struct world *w, enum want want, enum have have)
                                : DOMAIN_END_POWEROFF;
     if (have == ASKED || have == UNHEARD)
         h->stop_asked_ns = NOW - NS_PER_S;
-    h->stop_heard = have == ASKED || have == OVERDUE;
-    if (have == OVERDUE)
+    h->stop_heard = have == ASKED || have == OVERDUE || have == OVERDUE_PAUSED;
+    if (have == OVERDUE || have == OVERDUE_PAUSED)
         h->stop_asked_ns = NOW - 61 * NS_PER_S;
     w->in.have = have == NONE ? NULL : h;
 }

@@ -106,6 +106,27 @@ static void a_server_that_is_away_is_asked_less_and_less(void **state)
     uplink_done(&u);
 }
 
+/* What the next one has to say is not told by a number: which disks wait, for one. */
+static void a_server_that_was_away_is_asked_for_all(void **state)
+{
+    struct uplink u;
+    struct contract_spec spec = { 0 };
+    struct uplink_answer a = { .status = 200, .body = SPEC, .length = strlen(SPEC) };
+    char path[100];
+
+    (void)state;
+    uplink_init(&u, "", SESSION);
+    next(&u, T0);
+    assert_int_equal(uplink_answer(&u, UPLINK_SPEC, &a, T0, &spec, NULL), UPLINK_NEW_SPEC);
+    contract_spec_done(&spec);
+    next(&u, T0);
+    answer(&u, UPLINK_SPEC, -ECONNRESET, "gone", T0, NULL);
+    assert_int_equal(next(&u, u.ask_ns), UPLINK_SPEC);
+    uplink_path(&u, UPLINK_SPEC, path, sizeof path);
+    assert_string_equal(path, "/v1/agent/spec?revision=0&wait=50");
+    uplink_done(&u);
+}
+
 static void a_refused_session_registers_again_at_once(void **state)
 {
     struct uplink u;
@@ -205,6 +226,7 @@ int main(void)
         cmocka_unit_test(a_kept_session_needs_no_token),
         cmocka_unit_test(without_token_and_session_nothing_is_asked),
         cmocka_unit_test(a_server_that_is_away_is_asked_less_and_less),
+        cmocka_unit_test(a_server_that_was_away_is_asked_for_all),
         cmocka_unit_test(a_refused_session_registers_again_at_once),
         cmocka_unit_test(a_refused_token_is_tried_once_a_minute_and_the_session_too),
         cmocka_unit_test(nonsense_from_the_server_is_a_failure_like_any_other),

@@ -65,6 +65,24 @@ static void a_domain_gets_its_disk_and_its_secret(void **state)
     contract_spec_done(&s);
 }
 
+static void a_domain_waits_with_its_disk(void **state)
+{
+    (void)state;
+    struct lab_domain d = domain();
+    uint64_t incarnation = lab_incarnation(&d);
+    struct contract_spec s = { 0 };
+
+    d.parked = true;
+    assert_int_equal(lab_plan(&approved, &d, 1, "10.77.0.1", 10809, &s, NULL), 0);
+    assert_true(s.domains[0].running && s.domains[0].paused);
+    assert_int_equal(s.domains[0].incarnation, incarnation);
+    contract_spec_done(&s);
+    d.domain.running = false; /* it must run to shut down */
+    assert_int_equal(lab_plan(&approved, &d, 1, "10.77.0.1", 10809, &s, NULL), 0);
+    assert_false(s.domains[0].running || s.domains[0].paused);
+    contract_spec_done(&s);
+}
+
 static void a_host_that_waits_gets_nothing(void **state)
 {
     (void)state;
@@ -154,6 +172,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_domain_gets_its_disk_and_its_secret),
+        cmocka_unit_test(a_domain_waits_with_its_disk),
         cmocka_unit_test(a_host_that_waits_gets_nothing),
         cmocka_unit_test(a_domain_without_its_disk_is_to_be_stopped),
         cmocka_unit_test(the_incarnation_moves_with_what_a_domain_stands_on),
