@@ -28,7 +28,7 @@ unit_src := $(wildcard tests/unit/*/*_test.c)
 crash_src := $(wildcard tests/crash/*_test.c)
 fuzz_src := $(wildcard tests/fuzz/*_fuzz.c)
 headers := $(wildcard server/*/*.h server/*/*/*.h hostside/*.h tests/unit/*.h tests/unit/*/*.h \
-	tests/crash/*.h)
+	tests/crash/*.h tests/crash/load/*.h)
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 unit_bin := $(patsubst tests/unit/%_test.c,$(B)/unit/%_test,$(unit_src))
@@ -128,9 +128,14 @@ $(B)/crash/%_test: $(B)/obj/tests/crash/%_test.o \
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(server_a) $(host_a) -Wl,--end-group \
 		$(SERVER_LIBS) $(UNIT_LIBS) -lcmocka
 
+# A client that verifies what it wrote, whatever becomes of the server.
+$(B)/nbd_load: $(call obj,$(wildcard tests/crash/load/*.c server/base/*.c))
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcap
+
 .PHONY: crash-bins crash
 # CUTS=N crashes; SEED=N begins with that round.
-crash-bins: $(crash_bin)
+crash-bins: $(crash_bin) $(B)/nbd_load
 crash: crash-bins
 	tests/run crash $(crash_bin)
 

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "server/base/name.h"
@@ -23,6 +24,26 @@ static bool bad(struct verify *v, const char *fmt, ...)
     vsnprintf(v->why, sizeof v->why, fmt, ap);
     va_end(ap);
     return false;
+}
+
+/* What the model knows of a line, for whoever looks into a failure (SHOW=1). */
+static void show_line(const struct verify *v, unsigned line, unsigned cover)
+{
+    const struct model *m = v->model;
+
+    if (!getenv("SHOW"))
+        return;
+    printf("# moment %u; line %u is covered up to %u, or %u\n", v->at, line,
+           model_covered(m, line, v->at), cover);
+    for (unsigned i = 0; i < m->op_count; i++)
+        if (m->ops[i].line == line && m->ops[i].submitted <= v->at)
+            printf("# kind %d sectors %u+%u%s submitted %u done %u error %d\n", m->ops[i].kind,
+                   m->ops[i].first, m->ops[i].count, m->ops[i].fua ? " FUA" : "",
+                   m->ops[i].submitted, m->ops[i].done, m->ops[i].error);
+    for (unsigned i = 0; i < m->cover_count; i++)
+        if (m->covers[i].line == line && m->covers[i].begin <= v->at)
+            printf("# flush or verb %u: %u to %u\n", m->covers[i].verb, m->covers[i].begin,
+                   m->covers[i].end);
 }
 
 static void values_of(const uint8_t *bytes, model_value *ret)
@@ -217,17 +238,21 @@ static bool check_volume(struct verify *v, const struct groups *g, unsigned volu
     struct err e = { 0 };
     bool done;
 
-    if (!check_epoch(v, volume, turn, view.cover, row) || !read_as_client(v, row, bytes, &done))
+    if (!check_epoch(v, volume, turn, view.cover, row) || !read_as_client(v, row, bytes, &done)) {
+        show_line(v, line, view.cover);
         return false;
+    }
     if (!done && lab_read_volume(v->lab, row, bytes, MODEL_BYTES, &e) < 0)
         return bad(v, "%s cannot be read: %s", row->name, e.msg);
     for (uint32_t sector = 0; sector < MODEL_SECTORS; sector++)
         if (!model_line_may(v->model, line, &view, sector,
-                            model_value_of(bytes + sector * MODEL_SECTOR)))
+                            model_value_of(bytes + sector * MODEL_SECTOR))) {
+            show_line(v, line, view.cover);
             return bad(v, "%s (line %u): sector %u shows %02x%02x%02x%02x, which it must not",
                        row->name, line, sector, bytes[sector * MODEL_SECTOR + 3],
                        bytes[sector * MODEL_SECTOR + 2], bytes[sector * MODEL_SECTOR + 1],
                        bytes[sector * MODEL_SECTOR]);
+        }
     return true;
 }
 
