@@ -34,6 +34,13 @@ struct change {
     uint64_t size_bytes;
 };
 
+static int too_deep(const struct cat_volume *v, struct err *e)
+{
+    return err_set(e, -EMLINK,
+                   "volume '%s' stands on %u layers, which is the most: remove snapshots of it",
+                   v->name, CAT_CHAIN_MAX);
+}
+
 /* In the transaction.  A top that was never written to stays, and the volume shows what it stands
  * on. */
 static int seal_one(struct lifecycle *l, struct cat_volume *v, const struct seal_volume *s,
@@ -45,9 +52,7 @@ static int seal_one(struct lifecycle *l, struct cat_volume *v, const struct seal
         return 0;
     int rc = cat_layer_depth(l->catalog, v->top, &depth, e);
     if (rc == 0 && depth > CAT_CHAIN_MAX)
-        return err_set(e, -EMLINK,
-                       "volume '%s' stands on %u layers, which is the most: remove snapshots of it",
-                       v->name, CAT_CHAIN_MAX);
+        return too_deep(v, e);
     if (rc == 0)
         rc = cat_volume_seal(l->catalog, v, s->new_top.b, e);
     if (rc == 0 && v->attachment.id)
@@ -69,6 +74,17 @@ static int transact(struct lifecycle *l, struct change *ch, const struct seal_vo
     return cat_end(l->catalog, rc, e);
 }
 
+/* The store knows layers, the operator volumes. */
+static int say_who_is_too_deep(struct lifecycle *l, const struct change *ch, int rc, struct err *e)
+{
+    unsigned depth;
+
+    for (unsigned i = 0; i < ch->count; i++)
+        if (cat_layer_depth(l->catalog, ch->v[i].top, &depth, NULL) == 0 && depth > CAT_CHAIN_MAX)
+            return too_deep(&ch->v[i], e);
+    return rc;
+}
+
 static int seal_and(struct lifecycle *l, struct change *ch, struct err *e)
 {
     AUTO(auto_free) struct seal_volume *s = calloc(ch->count, sizeof *s);
@@ -84,6 +100,8 @@ static int seal_and(struct lifecycle *l, struct change *ch, struct err *e)
     }
     rc = store_seal_begin(l->store, s, ch->count, l->hold_ms ? l->hold_ms : LIFECYCLE_HOLD_MS,
                           &seal, e);
+    if (rc == -E2BIG)
+        return say_who_is_too_deep(l, ch, rc, e);
     if (rc < 0)
         return rc;
     rc = transact(l, ch, s, &list, e);
