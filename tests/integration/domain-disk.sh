@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # limit: 120
 # tests/integration/domain-disk.sh - what a host's agent is told of a domain and its disk: at start and stop,
-# after the server was killed, when somebody takes the disk, and when the domain is removed
+# after the server was killed or its power was cut, when somebody takes the disk, and when the domain is removed
 if [ -z "${DOMAIN_DISK:-}" ]; then
     exec env DOMAIN_DISK=1 unshare --net --mount --propagation private -- "$0"
 fi
@@ -96,7 +96,7 @@ run gridbox volume attach d1
 status_is 1 "nobody else gets its disk"
 like "$err" 'attached to pc-525400000101 since' "as the refusal says"
 
-# ---- a server that is killed is a power cut for the disk -----------------------------------------
+# ---- the server is killed, the machine lives ------------------------------------------------------
 old=$(uri)
 nbd_write "$old" 4096 4096 0x5a
 ok $? "the host writes and flushes"
@@ -104,6 +104,16 @@ kill_server
 start
 spec
 is "$code" 200 "the session survives the server"
+is "$(of_spec '.domains[0].incarnation')" "$(jq -r '.domains[0].incarnation' "$tap_tmp/spec1")" \
+    "the domain runs on"
+expect_byte "$old" 4096 4096 0x5a "over the same attachment"
+
+# ---- its power is cut: the live maps are gone -----------------------------------------------------
+nbd_write "$old" 4096 4096 0x5a
+kill_server
+rm -r /run/gridbox
+start
+spec
 run jq -n --slurpfile a "$tap_tmp/spec1" --slurpfile b "$tap_tmp/spec" '
     ($a[0].domains[0]) as $a | ($b[0].domains[0]) as $b | if $b.running
     and $b.incarnation != $a.incarnation and $b.disks[0].epoch > $a.disks[0].epoch
@@ -118,6 +128,37 @@ cp "$tap_tmp/spec" "$tap_tmp/spec1"
 spec
 is "$(of_spec '.domains[0].incarnation')" "$(jq -r '.domains[0].incarnation' "$tap_tmp/spec1")" \
     "a server that ended in order changes nothing"
+
+# ---- its disk waits for room -------------------------------------------------------------------
+spec
+run gridbox volume quota d1 1M
+status_is 0 "the disk gets a quota"
+disk=$(uri)
+nbd_write "$disk" 0 4194304 0x77 &
+writer=$!
+spec "$(of_spec .revision)" 20
+is "$(of_spec '.domains[0] | .running, .paused' | tr '\n' ' ')" "true true " "a write beyond it waits: the domain is to be paused"
+before=$(of_spec '.domains[0].incarnation')
+run gridbox volume quota d1 none
+spec "$(of_spec .revision)" 20
+is "$(of_spec '.domains[0] | .running, .paused' | tr '\n' ' ')" "true false " "there is room: it is to go on"
+is "$(of_spec '.domains[0].incarnation')" "$before" "as the same one"
+wait "$writer"
+ok $? "the write was done, without an error"
+run gridbox events --json
+is "$(json '[.events[] | select(.object == "d1" and (.kind | test("parked|resumed"))) | .kind] | join(" ")')" \
+    "volume-parked volume-resumed" "both are events"
+
+# ---- reset -------------------------------------------------------------------------------------
+run gridbox volume reset d1
+status_is 0 "the disk is reset under the domain"
+cp "$tap_tmp/spec" "$tap_tmp/spec1"
+spec "$(of_spec .revision)" 20
+run jq -n --slurpfile a "$tap_tmp/spec1" --slurpfile b "$tap_tmp/spec" '
+    ($a[0].domains[0]) as $a | ($b[0].domains[0]) as $b | if $b.running
+    and $b.incarnation != $a.incarnation and $b.disks[0].epoch > $a.disks[0].epoch then 0 else halt_error end'
+status_is 0 "it is to begin anew"
+expect_byte "$(uri)" 0 4096 0x00 "with the content of its image"
 
 # ---- taken by force, started again --------------------------------------------------------------
 run gridbox volume attach d1 --force
