@@ -56,9 +56,14 @@ static void fault_submit(struct blkdev *d, struct blk_req *r)
     f->held_count++;
 }
 
+static void fault_drop(struct blkdev *d)
+{
+    blk_drop(fault_of(d)->under); /* what is held here stays: it stands for what runs */
+}
+
 struct blkdev *blk_fault_new(struct blkdev *under)
 {
-    static const struct blk_ops ops = { .submit = fault_submit };
+    static const struct blk_ops ops = { .submit = fault_submit, .drop = fault_drop };
 
     struct blk_fault *f = calloc(1, sizeof *f);
     if (!f)

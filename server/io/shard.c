@@ -220,11 +220,13 @@ void shard_call(struct shard *s, void (*fn)(void *arg), void *arg)
 void shard_gate_init(struct shard_gate *g)
 {
     sem_init(&g->opened, 0, 0);
+    atomic_init(&g->open, false);
 }
 
 void shard_gate_open(struct shard_gate *g)
 {
-    sem_post(&g->opened);
+    atomic_store(&g->open, true);
+    sem_post(&g->opened); /* the gate may be gone from here on */
 }
 
 bool shard_gate_wait(struct shard *s, struct shard_gate *g, int64_t deadline_ns)
@@ -240,7 +242,7 @@ bool shard_gate_wait(struct shard *s, struct shard_gate *g, int64_t deadline_ns)
     while (sem_clockwait(&g->opened, CLOCK_MONOTONIC, &until) < 0)
         if (errno != EINTR)
             return false;
-    return true;
+    return atomic_load(&g->open);
 }
 
 bool shard_here(const struct shard *s)

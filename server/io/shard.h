@@ -8,6 +8,7 @@
 #define GRIDBOX_IO_SHARD_H
 
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -39,6 +40,7 @@ void shard_call(struct shard *s, void (*fn)(void *arg), void *arg);
  * takes more than one step.  The waiter owns it; it may be gone as soon as it was opened. */
 struct shard_gate {
     sem_t opened;
+    atomic_bool open; /* the same, in the form that race detectors understand */
 };
 void shard_gate_init(struct shard_gate *g);
 /* Any thread; once. */
