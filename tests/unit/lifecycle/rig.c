@@ -226,7 +226,6 @@ static void on_cut(struct export_peer *p)
 
     c->cut = c->closed = true;
     export_closed(c->session);
-    sem_post(&c->event);
 }
 
 static void on_ready(struct export_peer *p, struct export_session *session, struct blkdev *device,
