@@ -158,6 +158,16 @@ build/fuzz/%_fuzz: tests/fuzz/%_fuzz.c $(server_src) $(host_src) $(headers)
 fuzz: $(if $(T),build/fuzz/$(T)_fuzz,$(fuzz_bin))
 	tests/run fuzz $(or $(SECONDS_EACH),5) $^
 
+# Other NBD servers beside ours, on this machine; BENCH='--quick' and the like (tests/bench/run).
+# It installs nothing and fails nothing: what is missing is named (scripts/deps bench brings it).
+.PHONY: bench
+bench: all build/bench/replay
+	tests/bench/run $(BENCH)
+build/bench/replay: $(call obj,tests/bench/replay.c server/base/histogram.c)
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^
+
 .PHONY: check-format check-layers check-headers check-scripts static
 check-format:
 	@clang-format-14 --dry-run -Werror $$(git ls-files '*.c' '*.h')
@@ -228,6 +238,7 @@ help:
 	@echo 'make quick       build, static checks, unit tests under ASan and UBSan'
 	@echo 'make unit T=nbd/session     one unit test;  make FLAVOUR=asan unit: with sanitizers'
 	@echo 'make fuzz T=nbd_session SECONDS_EACH=600    one fuzz target'
+	@echo 'make bench       other NBD servers beside ours: table and plot in build/bench; BENCH=--quick'
 	@echo 'make boot-files  Xen, dom0 kernel and initramfs in build/boot'
 	@echo 'make build/images/tiny.raw  a golden image by its recipe in images/'
 	@echo 'make format | lint | install DESTDIR= PREFIX= | clean'
