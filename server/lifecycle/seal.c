@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "server/base/auto.h"
 #include "server/base/clock.h"
@@ -18,6 +19,9 @@
 #include "server/catalog/layers.h"
 #include "server/export/export.h"
 #include "server/lifecycle/parts.h"
+
+#define BUSY_TRIES    100
+#define BUSY_PAUSE_NS (10 * NS_PER_MS)
 
 /* What one verb does in the transaction, when v->below of each volume is sealed and is what the
  * volume shows. */
@@ -85,6 +89,21 @@ static int say_who_is_too_deep(struct lifecycle *l, const struct change *ch, int
     return rc;
 }
 
+/* A volume that is just being opened or closed is soon through with it. */
+static int hold(struct lifecycle *l, struct seal_volume *s, unsigned count, struct store_seal **ret,
+                struct err *e)
+{
+    const struct timespec pause = { .tv_nsec = BUSY_PAUSE_NS };
+    unsigned ms = l->hold_ms ? l->hold_ms : LIFECYCLE_HOLD_MS;
+    int rc = store_seal_begin(l->store, s, count, ms, ret, e);
+
+    for (unsigned i = 0; rc == -EBUSY && i < BUSY_TRIES; i++) {
+        nanosleep(&pause, NULL);
+        rc = store_seal_begin(l->store, s, count, ms, ret, e);
+    }
+    return rc;
+}
+
 static int seal_and(struct lifecycle *l, struct change *ch, struct err *e)
 {
     AUTO(auto_free) struct seal_volume *s = calloc(ch->count, sizeof *s);
@@ -98,8 +117,7 @@ static int seal_and(struct lifecycle *l, struct change *ch, struct err *e)
         memcpy(s[i].top.b, ch->v[i].top, sizeof s[i].top.b);
         random_bytes(s[i].new_top.b, sizeof s[i].new_top.b);
     }
-    rc = store_seal_begin(l->store, s, ch->count, l->hold_ms ? l->hold_ms : LIFECYCLE_HOLD_MS,
-                          &seal, e);
+    rc = hold(l, s, ch->count, &seal, e);
     if (rc == -E2BIG)
         return say_who_is_too_deep(l, ch, rc, e);
     if (rc < 0)
