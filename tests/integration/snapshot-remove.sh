@@ -45,8 +45,8 @@ ok $? "and is written"
 gridbox volume clone v@s3 c >/dev/null
 c=$(gridbox volume attach c)
 expect_byte "$c" 0 4096 0x13 "so does a snapshot above"
-expect_byte "$c" 262144 4096 "0x$(od -An -tx1 -j262144 -N1 "$tap_tmp/one.raw" | tr -d ' ')" \
-    "which has nothing of what came later" 2>/dev/null || :
+nbdcopy "$c" "$tap_tmp/out.raw" && cmp -i 262144 "$tap_tmp/one.raw" "$tap_tmp/out.raw"
+ok $? "which has nothing of what came later"
 touch "$tap_tmp/stop"
 wait "$reader"
 is "$? $(cat "$tap_tmp/reader")" "0 " "the client saw nothing of it"

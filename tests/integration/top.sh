@@ -45,7 +45,7 @@ END
 ) | script -qefc "stty rows 10 cols 60; sh $tap_tmp/watch" "$tap_tmp/tty" >/dev/null 2>&1
 is $? 0 "on a terminal Ctrl-C ends it well"
 esc=$(printf '\033')
-screen=$(tr -d '\r\003' <"$tap_tmp/tty" | sed "s/$esc\[[?0-9]*[a-zA-Z]//g")
+screen=$(tr -d "\r" <"$tap_tmp/tty" | sed -e "s/$esc\[[?0-9]*[a-zA-Z]//g" -e "s/\^C//")
 like "$screen" '^busy ' "it shows the same there"
 is "$(printf '%s\n' "$screen" | awk '/^[^S]/ && length > 60' | wc -l)" 0 "and keeps to its width"
 like "$(tail -c 200 "$tap_tmp/tty")" "$esc\[\?1049l" "and gives the terminal back"

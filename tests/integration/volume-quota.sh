@@ -42,7 +42,7 @@ ok $? "another volume goes on"
 
 run gridbox volume quota v 8M
 status_is 0 "a larger quota"
-tap_wait 10 "lets it go on" test -e "$tap_tmp/over"
+tap_wait 10 "lets it go on" test -e "$tap_tmp/over" || kill "$client"
 wait "$client"
 is "$? $(cat "$tap_tmp/client")" "0 " "and its client has seen no error"
 is "$(volume_is v .parked)" false "it is parked no more"
