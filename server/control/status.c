@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* status - GET /v1/status: is the server well, and what has it got. */
 #include <stdbool.h>
+#include <stdlib.h>
 
+#include "server/base/auto.h"
 #include "server/base/clock.h"
 #include "server/catalog/catalog.h"
 #include "server/control/control.h"
 #include "server/control/http.h"
 #include "server/control/lab.h"
+#include "server/export/stats.h"
 #include "server/store/store.h"
 
 static json_t *http_addresses(const struct control *c)
@@ -28,8 +31,20 @@ static json_t *nbd_addresses(const struct control *c)
     return list;
 }
 
+static unsigned count_parked(struct control *c)
+{
+    AUTO(auto_free) struct export_stats_row *rows = NULL;
+    unsigned count = 0, parked = 0;
+
+    if (export_stats_all(c->exports, &rows, &count, NULL) < 0)
+        return 0;
+    for (unsigned i = 0; i < count; i++)
+        parked += rows[i].parked;
+    return parked;
+}
+
 /* Why it is not well, or NULL. */
-static const char *illness(const struct control *c, const struct cat_counts *n, const json_t *boot)
+static const char *illness(struct control *c, const struct cat_counts *n, const json_t *boot)
 {
     const char *why;
     const char *dnsmasq = json_string_value(json_object_get(boot, "dnsmasq"));
@@ -38,6 +53,10 @@ static const char *illness(const struct control *c, const struct cat_counts *n, 
         return why;
     if (n->volumes_failed)
         return "a volume has failed: see `gridbox volume list`";
+    if (count_parked(c))
+        return "writes of a volume wait for room: see `gridbox volume list`, make room or raise "
+               "its "
+               "quota";
     if (dnsmasq && dnsmasq[0] != 'r')
         return "the boot service's dnsmasq does not run: see the log";
     return NULL;
