@@ -239,6 +239,83 @@ static void damaged_layer_is_not_merged(void **state)
     assert_int_equal(rig_files(&rig), files);
 }
 
+/* ---- what a server that was killed in between left
+ * ---------------------------------------------*/
+
+static struct layer_id known[3];
+
+static bool is_known(void *ctx, struct layer_id id)
+{
+    (void)ctx;
+    for (int i = 0; i < 3; i++)
+        if (lay_id_equal(id, known[i]))
+            return true;
+    return false;
+}
+
+static bool is_there(struct layer_id id)
+{
+    struct stat st;
+    char path[256];
+
+    layer_path(&rig, id, ".data", path);
+    return stat(path, &st) == 0;
+}
+
+static unsigned lost_and_found(void)
+{
+    char path[160];
+    unsigned count = 0;
+
+    snprintf(path, sizeof path, "%s/lost+found", rig.dir);
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    while (readdir(dir))
+        count++;
+    closedir(dir);
+    return count - 2;
+}
+
+/* The catalog never heard of it. */
+static void sweep_deletes_a_merged_layer_that_is_not_known(void **state)
+{
+    struct layer_id id = merge(chain.id[1], chain.id[0]);
+
+    (void)state;
+    memcpy(known, chain.id, sizeof known);
+    CHECK(store_sweep(rig.store, is_known, NULL, &e));
+    assert_false(is_there(id));
+    assert_true(is_there(chain.id[0]));
+    assert_int_equal(lost_and_found(), 0);
+}
+
+/* The catalog has it, and not the two any more. */
+static void sweep_deletes_what_was_merged(void **state)
+{
+    struct layer_id id = merge(chain.id[1], chain.id[0]);
+
+    (void)state;
+    memcpy(known, (struct layer_id[]){ id, chain.id[2], chain.id[2] }, sizeof known);
+    CHECK(store_sweep(rig.store, is_known, NULL, &e));
+    assert_true(is_there(id));
+    assert_false(is_there(chain.id[0]));
+    assert_false(is_there(chain.id[1]));
+    assert_int_equal(lost_and_found(), 0);
+}
+
+/* Nobody knows it, and what it was made of is gone: it may be all that is left. */
+static void sweep_keeps_the_last_copy(void **state)
+{
+    struct layer_id id = merge(chain.id[1], chain.id[0]);
+
+    (void)state;
+    CHECK(layer_remove(rig.store, chain.id[0], &e));
+    memcpy(known, (struct layer_id[]){ chain.id[1], chain.id[2], chain.id[2] }, sizeof known);
+    CHECK(store_sweep(rig.store, is_known, NULL, &e));
+    assert_false(is_there(id));
+    assert_int_equal(lost_and_found(), 2);
+}
+
 /* ---- checking ---------------------------------------------------------------------------------*/
 
 static void check_counts(void **state)
@@ -427,6 +504,9 @@ int main(void)
         TEST(cancelled_merge_leaves_nothing),
         TEST(top_that_is_open_is_not_merged),
         TEST(damaged_layer_is_not_merged),
+        TEST(sweep_deletes_a_merged_layer_that_is_not_known),
+        TEST(sweep_deletes_what_was_merged),
+        TEST(sweep_keeps_the_last_copy),
         TEST(check_counts),
         TEST(deep_check_finds_a_flipped_bit),
         TEST(check_finds_a_hole),
