@@ -201,6 +201,8 @@ static int set_switch(struct options *o, const struct setting *s, const char *te
 static const struct setting settings[] = {
     { "state", "DIR", "where everything lies (" STATE_DEFAULT ")", set_path, AT(state),
       SETTING_TEXT, false },
+    { "live", "DIR", "in memory: what must survive a kill (/run/gridbox)", set_path, AT(live),
+      SETTING_TEXT, false },
     { "http", "ADDR:PORT", "address of the API; may be given again (" HTTP_DEFAULT ")", set_listen,
       AT(http), SETTING_LIST, false },
     { "nbd", "ADDR:PORT", "address of the NBD server; may be given again (" NBD_DEFAULT ")",

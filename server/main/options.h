@@ -17,6 +17,7 @@
 
 struct options {
     char *state;                    /* directory */
+    char *live;                     /* directory of the live maps; NULL: chosen */
     char *http[OPTIONS_LISTEN_MAX]; /* "ADDR:PORT"; the first unused one is NULL */
     char *nbd[OPTIONS_LISTEN_MAX];
     char *advertise;   /* numeric address told to clients; NULL = none */

@@ -133,6 +133,7 @@ static int open_store(struct server *s, struct err *e)
     if (rc < 0)
         return rc;
     struct store_options o = { .dir = s->options->state,
+                               .live_dir = s->options->live,
                                .shard = s->shard,
                                .read_pool = s->read_pool,
                                .slow_pool = s->slow_pool };

@@ -37,6 +37,20 @@ void batch_add_mark(struct buf *records, struct layer_id layer, enum disk_mark m
     buf_add(records, &r, sizeof r);
 }
 
+void batch_add_make(struct buf *records, const struct layer_info *info)
+{
+    struct disk_record_make r = {
+        .head = head(DISK_REC_MAKE, sizeof r, info->id),
+        .size_bytes = put_le64(info->size_bytes),
+        .generation = put_le64(info->generation),
+        .epoch = put_le64(info->epoch),
+    };
+
+    memcpy(r.parent.b, info->parent.b, sizeof r.parent.b);
+    memcpy(r.name, info->name, sizeof r.name);
+    buf_add(records, &r, sizeof r);
+}
+
 static void add_page(struct buf *records, struct layer_id layer, const struct map *map,
                      uint32_t page)
 {
@@ -135,6 +149,8 @@ static int check_record(uint16_t type, uint32_t length)
         return length == sizeof(struct disk_record_mark) ? 0 : -EIO;
     case DISK_REC_PAGE:
         return length == sizeof(struct disk_record_page) ? 0 : -EIO;
+    case DISK_REC_MAKE:
+        return length == sizeof(struct disk_record_make) ? 0 : -EIO;
     case DISK_REC_RUNS:
         return length > sizeof(struct disk_record) &&
                        (length - sizeof(struct disk_record)) % sizeof(struct disk_run) == 0
@@ -202,6 +218,29 @@ static int apply_page(const struct disk_record *record, struct map *map, struct 
     return 0;
 }
 
+bool batch_is_make(const struct disk_record *record)
+{
+    return get_le16(record->type) == DISK_REC_MAKE;
+}
+
+int batch_read_make(const struct disk_record *record, struct layer_info *ret, struct err *e)
+{
+    const struct disk_record_make *r = (const struct disk_record_make *)record;
+    uint64_t size = get_le64(r->size_bytes);
+
+    if (size == 0 || size % 512 || size > DISK_LAYER_MAX || r->name[sizeof r->name - 1] != '\0')
+        return err_set(e, -EIO, "a layer of an impossible size or name");
+    *ret = (struct layer_info){ .size_bytes = size,
+                                .kind = DISK_TOP,
+                                .mark = DISK_CLEAN,
+                                .generation = get_le64(r->generation),
+                                .epoch = get_le64(r->epoch) };
+    memcpy(ret->id.b, r->head.layer.b, sizeof ret->id.b);
+    memcpy(ret->parent.b, r->parent.b, sizeof ret->parent.b);
+    memcpy(ret->name, r->name, sizeof ret->name);
+    return 0;
+}
+
 int batch_apply(const struct disk_record *record, struct layer_info *info, struct map *map,
                 struct err *e)
 {
@@ -210,6 +249,8 @@ int batch_apply(const struct disk_record *record, struct layer_info *info, struc
         return apply_runs(record, map, e);
     case DISK_REC_PAGE:
         return apply_page(record, map, e);
+    case DISK_REC_MAKE:
+        return 0;
     default:
         break;
     }

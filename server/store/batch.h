@@ -26,6 +26,9 @@ struct map;
 void batch_add_mark(struct buf *records, struct layer_id layer, enum disk_mark mark,
                     uint64_t generation, uint64_t epoch);
 
+/* Adds one MAKE record: this layer has files now. */
+void batch_add_make(struct buf *records, const struct layer_info *info);
+
 /* Adds records of all changes that the map has noted, with the states that blocks have now.  The
  * map keeps its notes.  records->failed when memory is short. */
 void batch_add_changes(struct buf *records, struct layer_id layer, const struct map *map);
@@ -57,7 +60,12 @@ typedef int (*batch_record_fn)(void *ctx, const struct disk_record *record);
 int batch_each(const void *records, uint32_t length, batch_record_fn each, void *ctx,
                struct err *e);
 
-/* Applies a record of this layer to its map and info.  0, -ENOMEM, or -EIO (impossible content). */
+/* Is it a MAKE record?  Then: what it says of its layer (seq 0, mark CLEAN).  -EIO: impossible. */
+bool batch_is_make(const struct disk_record *record);
+int batch_read_make(const struct disk_record *record, struct layer_info *ret, struct err *e);
+
+/* Applies a record of this layer to its map and info; MAKE changes nothing.  0, -ENOMEM, or -EIO
+ * (impossible content). */
 int batch_apply(const struct disk_record *record, struct layer_info *info, struct map *map,
                 struct err *e);
 

@@ -247,6 +247,16 @@ int committer_init(struct committer *c, struct store *s)
     return c->batch ? 0 : -ENOMEM;
 }
 
+void committer_resume(struct committer *c)
+{
+    int half = jnl_full_half(&c->store->journal);
+
+    if (half >= 0) {
+        c->checkpoint.half = (unsigned)half;
+        start_checkpoint(c);
+    }
+}
+
 void committer_stop(struct committer *c)
 {
     shard_timer_cancel(c->store->shard, &c->checkpoint.retry);

@@ -49,6 +49,8 @@ struct committer {
 };
 
 int committer_init(struct committer *c, struct store *s);
+/* On the shard, at start: does the checkpoint that the process before this one could not end. */
+void committer_resume(struct committer *c);
 /* On the shard: no checkpoint is tried again. */
 void committer_stop(struct committer *c);
 void committer_done(struct committer *c); /* nothing may be under way */
@@ -56,7 +58,7 @@ void committer_done(struct committer *c); /* nothing may be under way */
 /* Entries become durable in the order in which they were submitted. */
 void committer_submit(struct committer *c, struct commit_entry *entry);
 
-#endif
 /* While corked entries only gather, so that those of many volumes go into one batch. */
 void committer_cork(struct committer *c, bool corked);
 
+#endif

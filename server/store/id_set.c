@@ -61,3 +61,14 @@ bool id_set_has(const struct id_set *s, struct layer_id id)
 {
     return s->capacity && equal(*slot_of(s, id), id) && !equal(id, none);
 }
+
+struct layer_id *id_set_list(const struct id_set *s, size_t *ret_count)
+{
+    struct layer_id *list = malloc((s->count + 1) * sizeof *list);
+
+    *ret_count = 0;
+    for (size_t i = 0; list && i < s->capacity; i++)
+        if (!equal(s->slots[i], none))
+            list[(*ret_count)++] = s->slots[i];
+    return list;
+}

@@ -20,4 +20,7 @@ void id_set_done(struct id_set *s); /* idempotent; leaves an empty set; also the
 void id_set_add(struct id_set *s, struct layer_id id);
 bool id_set_has(const struct id_set *s, struct layer_id id);
 
+/* All of them in a list that the caller frees; NULL: no memory. */
+struct layer_id *id_set_list(const struct id_set *s, size_t *ret_count);
+
 #endif

@@ -150,6 +150,24 @@ int jnl_restart(struct journal *j, struct err *e)
     return 0;
 }
 
+int jnl_resume(struct journal *j, struct err *e)
+{
+    struct journal_half *full = &j->half[1 - j->active];
+    int rc;
+
+    for (unsigned half = 0; half < 2; half++)
+        if (j->half[half].max_applied > j->applied)
+            j->applied = j->half[half].max_applied;
+    full->busy = full->first_seq && full->last_seq > j->applied;
+    rc = j->ops->sync_data(j->ops->ctx, j->fd);
+    return rc < 0 ? err_set(e, rc, "journal: sync: %s", strerror(-rc)) : 0;
+}
+
+int jnl_full_half(const struct journal *j)
+{
+    return j->half[1 - j->active].busy ? (int)(1 - j->active) : -1;
+}
+
 /* ---- views ------------------------------------------------------------------------------------*/
 
 static void view_add(const struct journal *j, unsigned half, struct journal_view *view)

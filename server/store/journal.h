@@ -111,4 +111,11 @@ bool jnl_mentions(struct journal *j, struct layer_id id);
  * half.  Control thread, before the first jnl_place. */
 int jnl_restart(struct journal *j, struct err *e);
 
+/* The other way: the process before this one was killed, and the page cache has all that it wrote.
+ * Syncs that, and goes on behind it.  Control thread, before the first jnl_place. */
+int jnl_resume(struct journal *j, struct err *e);
+
+/* After that: the half that is full and wants its checkpoint; -1 = none. */
+int jnl_full_half(const struct journal *j);
+
 #endif

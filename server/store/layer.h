@@ -55,6 +55,7 @@ struct layer {
     struct layer_id id;
     bool is_top; /* belongs to one volume; else several stacks share it */
     bool loaded; /* info and map are there; a top is on the list before they are */
+    bool unsettled; /* answered writes of a process that was killed cannot be brought to disk */
     bool listed;
     struct layer *next;
 };

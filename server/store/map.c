@@ -21,17 +21,26 @@ void map_init(struct map *m, uint64_t blocks)
     };
 }
 
-static void free_pages(uint64_t **pages, uint32_t count)
+void map_set_home(struct map *m, struct map_home *home, struct disk_id key)
 {
-    for (uint32_t i = 0; pages && i < count; i++)
-        free(pages[i]);
-    free(pages);
+    m->home = home;
+    m->home_key = key;
+}
+
+static bool at_home(const struct map *m, const uint64_t *page)
+{
+    return m->home && (const char *)page >= m->home->begin && (const char *)page < m->home->end;
 }
 
 void map_done(struct map *m)
 {
-    free_pages(m->pages, m->page_count);
-    free_pages(m->changes, m->page_count);
+    for (uint32_t i = 0; m->pages && i < m->page_count; i++)
+        if (!at_home(m, m->pages[i]))
+            free(m->pages[i]);
+    for (uint32_t i = 0; m->changes && i < m->page_count; i++)
+        free(m->changes[i]);
+    free(m->pages);
+    free(m->changes);
     m->pages = m->changes = NULL;
     m->changed_pages = 0;
 }
@@ -111,7 +120,7 @@ static int reserve(uint64_t ***pages, uint32_t page_count, uint64_t first, uint6
         *pages = calloc(page_count, sizeof **pages);
     if (!*pages)
         return -ENOMEM;
-    for (uint64_t i = first; i <= last; i++) {
+    for (uint64_t i = first; words && i <= last; i++) {
         if (!(*pages)[i])
             (*pages)[i] = calloc(words, sizeof ***pages);
         if (!(*pages)[i])
@@ -120,13 +129,32 @@ static int reserve(uint64_t ***pages, uint32_t page_count, uint64_t first, uint6
     return 0;
 }
 
+/* Pages that will be changed move to where the next process finds them. */
+static int reserve_home(struct map *m, uint64_t first, uint64_t last)
+{
+    int rc = reserve(&m->pages, m->page_count, first, last, 0);
+
+    for (uint64_t i = first; i <= last && rc == 0; i++) {
+        uint64_t *old = m->pages[i];
+        if (!old || !at_home(m, old)) {
+            rc = m->home->take(m->home, m->home_key, (uint32_t)i, old, &m->pages[i]);
+            if (rc == 0)
+                free(old);
+        }
+    }
+    return rc;
+}
+
 int map_reserve(struct map *m, uint64_t block, uint64_t count, bool track)
 {
     assert(count && block < m->blocks && count <= m->blocks - block);
     uint64_t first = block / DISK_PAGE_BLOCKS, last = (block + count - 1) / DISK_PAGE_BLOCKS;
     int rc;
 
-    rc = reserve(&m->pages, m->page_count, first, last, PAGE_WORDS);
+    if (track && m->home)
+        rc = reserve_home(m, first, last);
+    else
+        rc = reserve(&m->pages, m->page_count, first, last, PAGE_WORDS);
     if (rc == 0 && track)
         rc = reserve(&m->changes, m->page_count, first, last, CHANGE_WORDS);
     return rc;
@@ -149,10 +177,11 @@ static void set_in_page(struct map *m, uint64_t *page, uint64_t i, uint64_t coun
         if (n > count)
             n = count;
         uint64_t mask = field_mask(bit, n), *word = &page[i / STATES_PER_WORD];
+        uint64_t next = (*word & ~mask) | (state * LOW_BITS & mask);
         /* DATA is 01, ZERO is 10: the low bits count the data blocks. */
+        gained += __builtin_popcountll(next & mask & LOW_BITS);
         gained -= __builtin_popcountll(*word & mask & LOW_BITS);
-        *word = (*word & ~mask) | (state * LOW_BITS & mask);
-        gained += __builtin_popcountll(*word & mask & LOW_BITS);
+        __atomic_store_n(word, next, __ATOMIC_RELEASE); /* the next process may read it */
         i += n;
         count -= n;
     }
@@ -215,31 +244,59 @@ void map_page_export(const struct map *m, uint32_t page, struct disk_map_page *r
         ret->words[i] = put_le64(words ? words[i] : 0);
 }
 
+/* Is this word i of a page possible?  inside: which of its blocks the disk has. */
+static bool word_is_sound(const struct map *m, uint32_t page, size_t i, uint64_t word)
+{
+    uint64_t first = (uint64_t)page * DISK_PAGE_BLOCKS + i * STATES_PER_WORD;
+    uint64_t left = first < m->blocks ? m->blocks - first : 0;
+    uint64_t inside = left == 0 ? 0 : left < STATES_PER_WORD ? field_mask(0, left) : ~0ull;
+
+    return !(word & word >> 1 & LOW_BITS) && !(word & ~inside);
+}
+
+static uint64_t data_in(const uint64_t *words)
+{
+    uint64_t data = 0;
+
+    for (size_t i = 0; words && i < PAGE_WORDS; i++)
+        data += (uint64_t)__builtin_popcountll(words[i] & LOW_BITS);
+    return data;
+}
+
 int map_page_import(struct map *m, uint32_t page, const struct disk_map_page *content)
 {
     assert(page < m->page_count);
-    uint64_t first = (uint64_t)page * DISK_PAGE_BLOCKS;
-    uint64_t count = m->blocks - first < DISK_PAGE_BLOCKS ? m->blocks - first : DISK_PAGE_BLOCKS;
-    uint64_t data = 0;
-
-    for (size_t i = 0; i < PAGE_WORDS; i++) {
-        uint64_t word = get_le64(content->words[i]), at = i * STATES_PER_WORD;
-        uint64_t inside = at >= count                    ? 0
-                          : count - at < STATES_PER_WORD ? field_mask(0, count - at)
-                                                         : ~0ull;
-        if ((word & word >> 1 & LOW_BITS) || (word & ~inside))
+    for (size_t i = 0; i < PAGE_WORDS; i++)
+        if (!word_is_sound(m, page, i, get_le64(content->words[i])))
             return -EBADMSG;
-        data += (uint64_t)__builtin_popcountll(word & LOW_BITS);
-    }
-    if (map_reserve(m, first, 1, false) < 0)
+    if (map_reserve(m, (uint64_t)page * DISK_PAGE_BLOCKS, 1, false) < 0)
         return -ENOMEM;
 
-    uint64_t old = 0, *words = m->pages[page];
-    for (size_t i = 0; i < PAGE_WORDS; i++) {
-        old += (uint64_t)__builtin_popcountll(words[i] & LOW_BITS);
+    uint64_t *words = m->pages[page], old = data_in(words);
+    for (size_t i = 0; i < PAGE_WORDS; i++)
         words[i] = get_le64(content->words[i]);
-    }
-    atomic_fetch_add_explicit(&m->data_blocks, data - old, memory_order_relaxed);
+    atomic_fetch_add_explicit(&m->data_blocks, data_in(words) - old, memory_order_relaxed);
+    return 0;
+}
+
+int map_page_adopt(struct map *m, uint32_t page, uint64_t *words)
+{
+    assert(page < m->page_count && at_home(m, words));
+    uint64_t first = (uint64_t)page * DISK_PAGE_BLOCKS;
+    uint64_t count = m->blocks - first < DISK_PAGE_BLOCKS ? m->blocks - first : DISK_PAGE_BLOCKS;
+
+    for (size_t i = 0; i < PAGE_WORDS; i++)
+        if (!word_is_sound(m, page, i, words[i]))
+            return -EBADMSG;
+    if (reserve(&m->pages, m->page_count, page, page, 0) < 0 ||
+        reserve(&m->changes, m->page_count, page, page, CHANGE_WORDS) < 0)
+        return -ENOMEM;
+    atomic_fetch_add_explicit(&m->data_blocks, data_in(words) - data_in(m->pages[page]),
+                              memory_order_relaxed);
+    if (!at_home(m, m->pages[page]))
+        free(m->pages[page]);
+    m->pages[page] = words;
+    note_change(m, first, count);
     return 0;
 }
 

@@ -31,6 +31,8 @@ void store_layer_put(struct store *s, struct layer *l);
  * then on; loaded when its map is there. */
 int store_top_add(struct store *s, struct layer *top, struct layer_id id, struct err *e);
 void store_top_loaded(struct store *s, struct layer *top);
+/* The same in one step, under the store's lock, of one that is not open. */
+void store_top_list_locked(struct store *s, struct layer *top);
 /* The new top of a volume whose old one was sealed: on the list, loaded.  Any thread. */
 void store_top_list(struct store *s, struct layer *top);
 

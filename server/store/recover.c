@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* recover - what a start finds in the directory of layers: tops that lost power while they were
  * written, and files that nobody knows. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -10,94 +9,15 @@
 
 #include "server/base/auto.h"
 #include "server/base/log.h"
-#include "server/base/name.h"
 #include "server/io/file_ops.h"
+#include "server/store/adopt.h"
 #include "server/store/batch.h"
+#include "server/store/layer_list.h"
+#include "server/store/live.h"
 #include "server/store/replay.h"
 #include "server/store/store_state.h"
 
 #define MARKS_PER_BATCH 512u
-
-/* ---- the directory ----------------------------------------------------------------------------*/
-
-struct found {
-    struct layer_id id;
-    bool has_map, has_data;
-};
-
-struct listing {
-    struct found *all;
-    size_t count, capacity;
-};
-
-static void listing_done(struct listing *l)
-{
-    free(l->all);
-}
-
-/* HEX32.map or HEX32.data; nothing else is ours. */
-static bool parse_name(const char *name, struct found *ret)
-{
-    char hex[LAYER_ID_TEXT];
-    const char *suffix = name + LAYER_ID_TEXT - 1;
-
-    if (strlen(name) < LAYER_ID_TEXT - 1)
-        return false;
-    memcpy(hex, name, sizeof hex - 1);
-    hex[sizeof hex - 1] = '\0';
-    *ret = (struct found){ .has_map = strcmp(suffix, ".map") == 0,
-                           .has_data = strcmp(suffix, ".data") == 0 };
-    return (ret->has_map || ret->has_data) && hex_decode(hex, ret->id.b, sizeof ret->id.b) == 0;
-}
-
-static int listing_add(struct listing *l, struct found f)
-{
-    if (l->count == l->capacity) {
-        size_t capacity = l->capacity ? l->capacity * 2 : 64;
-        struct found *all = realloc(l->all, capacity * sizeof *all);
-        if (!all)
-            return -ENOMEM;
-        l->all = all;
-        l->capacity = capacity;
-    }
-    l->all[l->count++] = f;
-    return 0;
-}
-
-static int by_id(const void *a, const void *b)
-{
-    return memcmp(((const struct found *)a)->id.b, ((const struct found *)b)->id.b, LAYER_ID_BYTES);
-}
-
-/* All layers, each once. */
-static int list_layers(const struct store *s, struct listing *l, struct err *e)
-{
-    int fd = openat(s->state_fd, "layers", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    AUTO(auto_closedir) DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    struct dirent *entry;
-    struct found f;
-
-    if (!dir)
-        return err_errno(e, "%s/layers", s->path);
-    while ((entry = readdir(dir)))
-        if (parse_name(entry->d_name, &f) && listing_add(l, f) < 0)
-            return err_set(e, -ENOMEM, "out of memory");
-    if (!l->count)
-        return 0;
-
-    qsort(l->all, l->count, sizeof *l->all, by_id);
-    size_t kept = 0;
-    for (size_t i = 1; i < l->count; i++) {
-        if (lay_id_equal(l->all[i].id, l->all[kept].id)) {
-            l->all[kept].has_map |= l->all[i].has_map;
-            l->all[kept].has_data |= l->all[i].has_data;
-        } else {
-            l->all[++kept] = l->all[i];
-        }
-    }
-    l->count = kept + 1;
-    return 0;
-}
 
 /* ---- volumes that were open -------------------------------------------------------------------*/
 
@@ -115,88 +35,213 @@ static bool lost_power(const struct store *s, struct layer_id id, struct layer_i
            (ret_info->mark == DISK_OPEN || !lay_id_equal(ret_info->store, s->dir.store));
 }
 
-int store_recover(struct store *s, int (*open_found)(void *ctx, struct layer_id id), void *ctx,
-                  struct err *e)
-{
-    AUTO(listing_done) struct listing l = { 0 };
-    struct layer_info info;
+struct found {
+    int (*open_found)(void *ctx, struct layer_id id);
+    void *ctx;
+    struct id_set *ids; /* instead of calling open_found */
     int rc;
+};
 
-    rc = list_layers(s, &l, e);
+static int tell(struct found *f, struct layer_id id)
+{
+    if (f->ids)
+        id_set_add(f->ids, id);
+    else
+        f->rc = f->open_found(f->ctx, id);
+    return f->rc;
+}
+
+static int tell_failed(void *ctx, struct layer_id id, bool failed)
+{
+    return failed ? tell(ctx, id) : 0;
+}
+
+/* After a loss of power: all that are open. */
+static int tell_open(struct store *s, struct found *f, struct err *e)
+{
+    AUTO(layer_list_done) struct layer_list l = { 0 };
+    struct layer_info info;
+    int rc = layer_list_read(s->state_fd, s->path, &l, e);
+
     for (size_t i = 0; i < l.count && rc == 0; i++)
         if (l.all[i].has_map && lost_power(s, l.all[i].id, &info)) {
-            rc = open_found(ctx, l.all[i].id);
-            if (rc < 0)
-                err_set(e, rc, "store recover: %s", strerror(-rc));
+            s->past = STORE_PAST_POWER;
+            rc = tell(f, info.id);
         }
     return rc;
 }
 
-/* One batch, on this thread: nothing else appends yet. */
-static int append_now(struct store *s, const struct buf *records, struct err *e)
+static int each_lost(struct store *s, struct found *f, struct err *e)
 {
-    AUTO(auto_free) struct disk_batch *batch = calloc(1, DISK_BATCH_MAX);
-    struct journal_place place;
-    int rc;
+    int rc = s->past == STORE_PAST_KILLED ? live_each_layer(s->live, tell_failed, f)
+                                          : tell_open(s, f, e);
 
-    if (!batch || records->failed)
+    if (rc < 0 && (s->past == STORE_PAST_KILLED || f->rc < 0))
+        return err_set(e, rc, "store recover: %s", strerror(-rc));
+    return rc;
+}
+
+int store_recover(struct store *s, int (*open_found)(void *ctx, struct layer_id id), void *ctx,
+                  struct err *e)
+{
+    struct found f = { .open_found = open_found, .ctx = ctx };
+
+    return each_lost(s, &f, e);
+}
+
+/* ---- their new life ---------------------------------------------------------------------------*/
+
+struct waiting_append {
+    struct store *store;
+    struct commit_entry entry;
+    struct shard_gate gate;
+    int error;
+};
+
+static void appended(struct commit_entry *entry, int error)
+{
+    struct waiting_append *w =
+        (struct waiting_append *)((char *)entry - offsetof(struct waiting_append, entry));
+
+    w->error = error;
+    shard_gate_open(&w->gate);
+}
+
+static void submit(void *arg)
+{
+    struct waiting_append *w = arg;
+
+    committer_submit(&w->store->committer, &w->entry);
+}
+
+int store_append(struct store *s, const struct buf *records, struct err *e)
+{
+    struct waiting_append w = {
+        .store = s,
+        .entry = { .records = records->data, .length = records->length, .done = appended },
+    };
+
+    if (records->failed)
         return err_set(e, -ENOMEM, "out of memory");
-    memcpy(batch + 1, records->data, records->length);
-    rc = jnl_place(&s->journal, (uint32_t)records->length, &place);
-    if (rc < 0 || place.marker || place.checkpoint >= 0)
-        return err_set(e, -ENOSPC, "the journal is too small for so many volumes");
-    rc = jnl_append(&s->journal, &place, batch, (uint32_t)records->length);
-    if (rc < 0)
-        return err_set(e, rc, "journal: %s", strerror(-rc));
-    jnl_placed(&s->journal, &place, batch, (uint32_t)records->length);
-    return 0;
+    if (records->length == 0)
+        return 0;
+    shard_gate_init(&w.gate);
+    shard_call(s->shard, submit, &w);
+    shard_gate_wait(s->shard, &w.gate, 0);
+    return w.error < 0 ? err_set(e, w.error, "journal: %s", strerror(-w.error)) : 0;
+}
+
+/* One that is gone, or damaged, has no mark to change. */
+static int add_clean(struct store *s, struct layer_id id, struct buf *records)
+{
+    struct layer_info info;
+    struct map map;
+    int rc = replay_layer(&s->dir, &s->journal, id, &info, &map, NULL);
+
+    if (rc == 0) {
+        map_done(&map);
+        batch_add_mark(records, id, DISK_CLEAN, info.generation, info.epoch);
+    }
+    return rc == -ENOMEM ? rc : 0;
+}
+
+static int mark_clean(struct store *s, const struct layer_id *ids, size_t count, struct err *e)
+{
+    int rc = 0;
+
+    for (size_t at = 0; at < count && rc == 0; at += MARKS_PER_BATCH) {
+        AUTO(buf_done) struct buf records = { 0 };
+        buf_init(&records, DISK_BATCH_MAX);
+        for (size_t i = at; i < count && i < at + MARKS_PER_BATCH && rc == 0; i++)
+            rc = add_clean(s, ids[i], &records);
+        rc = rc < 0 ? err_set(e, rc, "%s", strerror(-rc)) : store_append(s, &records, e);
+    }
+    return rc;
+}
+
+static void start_settling(void *arg)
+{
+    adopt_start_settling(arg);
 }
 
 int store_recovered(struct store *s, struct err *e)
 {
-    AUTO(listing_done) struct listing l = { 0 };
-    AUTO(buf_done) struct buf records = { 0 };
-    struct layer_info info;
-    int rc;
+    AUTO(id_set_done) struct id_set lost = { 0 };
+    AUTO(auto_free) struct layer_id *ids = NULL;
+    struct found f = { .ids = &lost };
+    size_t count = 0;
+    int rc = each_lost(s, &f, e);
 
-    buf_init(&records, DISK_BATCH_MAX);
-    rc = list_layers(s, &l, e);
-    for (size_t i = 0; i < l.count && rc == 0; i++) {
-        if (l.all[i].has_map && lost_power(s, l.all[i].id, &info))
-            batch_add_mark(&records, info.id, DISK_CLEAN, info.generation, info.epoch);
-        if (records.length >= MARKS_PER_BATCH * sizeof(struct disk_record_mark)) {
-            rc = append_now(s, &records, e);
-            records.length = 0;
-        }
-    }
-    if (rc == 0 && records.length)
-        rc = append_now(s, &records, e);
-    return rc < 0 ? err_wrap(e, rc, "store recover") : 0;
+    if (rc == 0 && (lost.incomplete || !(ids = id_set_list(&lost, &count))))
+        rc = err_set(e, -ENOMEM, "out of memory");
+    if (rc == 0)
+        rc = mark_clean(s, ids, count, e);
+    if (rc < 0)
+        return err_wrap(e, rc, "store recover");
+    for (size_t i = 0; i < count; i++)
+        live_forget(s->live, ids[i]);
+    live_count(s->live);
+    shard_call(s->shard, start_settling, s);
+    return 0;
 }
 
 /* ---- files that nobody knows ------------------------------------------------------------------*/
 
-/* Nothing was ever written to it.  A data file without a map is younger than its first write. */
-static bool is_empty(const struct store *s, const struct found *f)
+/* Nothing was ever written to it. */
+static bool is_empty(struct store *s, const struct layer_file *f)
 {
     struct layer_info info;
     struct map map;
     char name[LAYER_NAME_BYTES];
     struct stat st;
 
-    if (!f->has_map) {
+    if (!f->has_data)
+        return true;
+    int rc = replay_layer(&s->dir, &s->journal, f->id, &info, &map, NULL);
+    if (rc == -ENOENT) { /* its files were being made */
         lay_file_name(f->id, ".data", name);
         return fstatat(s->dir.fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_blocks == 0;
     }
-    if (!f->has_data)
-        return true;
-    if (lay_read_map(&s->dir, f->id, &info, &map, NULL) < 0)
+    if (rc < 0)
         return false;
     bool used = false;
     for (uint32_t page = 0; page < map.page_count && !used; page++)
         used = map_page_used(&map, page);
     map_done(&map);
     return !used;
+}
+
+static bool has_files(const struct layer_list *l, struct layer_id id)
+{
+    for (size_t i = 0; i < l->count; i++)
+        if (lay_id_equal(l->all[i].id, id))
+            return l->all[i].has_map && l->all[i].has_data;
+    return false;
+}
+
+static bool is_merged(const struct layer_info *info)
+{
+    static const struct layer_id none;
+
+    return !lay_id_equal(info->merged[0], none);
+}
+
+/* A merged layer that the catalog never came to know, while those that it was made of are there; or
+ * one of those, when the catalog knows what was made of it. */
+static bool is_redundant(const struct store *s, const struct layer_list *l, struct layer_id id,
+                         bool (*keep)(void *ctx, struct layer_id id), void *ctx)
+{
+    struct layer_info info;
+
+    if (lay_read_map(&s->dir, id, &info, NULL, NULL) == 0 && is_merged(&info) &&
+        has_files(l, info.merged[0]) && has_files(l, info.merged[1]))
+        return true;
+    for (size_t i = 0; i < l->count; i++)
+        if (keep(ctx, l->all[i].id) && has_files(l, l->all[i].id) &&
+            lay_read_map(&s->dir, l->all[i].id, &info, NULL, NULL) == 0 && is_merged(&info) &&
+            (lay_id_equal(info.merged[0], id) || lay_id_equal(info.merged[1], id)))
+            return true;
+    return false;
 }
 
 static int move_away(struct store *s, struct layer_id id, struct err *e)
@@ -220,15 +265,16 @@ static int move_away(struct store *s, struct layer_id id, struct err *e)
 int store_sweep(struct store *s, bool (*keep)(void *ctx, struct layer_id id), void *ctx,
                 struct err *e)
 {
-    AUTO(listing_done) struct listing l = { 0 };
+    AUTO(layer_list_done) struct layer_list l = { 0 };
     unsigned moved = 0;
-    int rc;
+    int rc = layer_list_read(s->state_fd, s->path, &l, e);
 
-    rc = list_layers(s, &l, e);
     for (size_t i = 0; i < l.count && rc == 0; i++) {
         if (keep(ctx, l.all[i].id))
             continue;
-        if (is_empty(s, &l.all[i])) {
+        (void)store_settle(s, l.all[i].id, NULL); /* whole, if it is worth looking at */
+        adopt_forget(s, l.all[i].id);
+        if (is_empty(s, &l.all[i]) || is_redundant(s, &l, l.all[i].id, keep, ctx)) {
             rc = lay_delete_files(&s->dir, l.all[i].id, e);
         } else {
             rc = move_away(s, l.all[i].id, e);

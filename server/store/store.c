@@ -17,7 +17,9 @@
 #include "server/base/clock.h"
 #include "server/base/log.h"
 #include "server/io/file_ops.h"
+#include "server/store/adopt.h"
 #include "server/store/chain.h"
+#include "server/store/live.h"
 #include "server/store/open_layers.h"
 #include "server/store/replay.h"
 #include "server/store/store_state.h"
@@ -135,7 +137,66 @@ static int replay(struct store *s, struct err *e)
     return rc < 0 ? rc : jnl_restart(&s->journal, e);
 }
 
+/* ---- after the process before this one --------------------------------------------------------*/
+
+static int open_live(struct store *s, const struct store_options *o, bool *ret_adopted,
+                     struct err *e)
+{
+    const struct live_options lo = { .ops = s->ops,
+                                     .state_fd = s->state_fd,
+                                     .state = s->path,
+                                     .dir = o->live_dir,
+                                     .store = s->dir.store,
+                                     .slots = o->live_slots };
+
+    return live_open(&lo, &s->live, ret_adopted, e);
+}
+
+/* It was killed, and all that it answered is in files, journal and live maps.  Nothing needs to be
+ * written before others are served; the journal goes on where it was. */
+static int go_on(struct store *s, struct err *e)
+{
+    int rc = adopt_all(s, e);
+
+    if (rc < 0)
+        return rc;
+    s->past = STORE_PAST_KILLED;
+    rc = jnl_resume(&s->journal, e);
+    if (rc < 0) /* final, as ever: what the page cache has of it may not be on disk */
+        live_void(s->live);
+    return rc;
+}
+
+/* Goes on after a kill; else everything begins with what is in the files. */
+static int begin(struct store *s, const struct store_options *o, struct err *e)
+{
+    struct err why = { 0 };
+    bool adopted;
+    int rc = open_live(s, o, &adopted, e);
+
+    if (rc == 0 && adopted) {
+        rc = go_on(s, &why);
+        if (rc == 0)
+            return 0;
+        if (rc != -EBADMSG)
+            return err_set(e, rc, "%s", why.msg);
+        log_error("store %s: %s: all of them are forgotten", s->path, why.msg);
+        live_void(s->live);
+        live_close(s->live);
+        s->live = NULL;
+        rc = open_live(s, o, &adopted, e);
+    }
+    return rc < 0 ? rc : replay(s, e);
+}
+
 /* ---- life -------------------------------------------------------------------------------------*/
+
+static void resume_checkpoint(void *arg)
+{
+    struct store *s = arg;
+
+    committer_resume(&s->committer);
+}
 
 static int open_parts(struct store *s, const struct store_options *o, struct err *e)
 {
@@ -155,9 +216,11 @@ static int open_parts(struct store *s, const struct store_options *o, struct err
     if (rc < 0)
         return rc;
     s->dir.store = s->journal.store;
-    rc = replay(s, e);
+    rc = begin(s, o, e);
     if (rc == 0 && committer_init(&s->committer, s) < 0)
         rc = err_set(e, -ENOMEM, "out of memory");
+    if (rc == 0)
+        shard_call(s->shard, resume_checkpoint, s);
     return rc;
 }
 
@@ -201,7 +264,21 @@ static void close_on_shard(void *arg)
     s->closing = true;
     shard_timer_cancel(s->shard, &s->tick);
     shard_timer_cancel(s->shard, &s->park_timer);
+    shard_timer_cancel(s->shard, &s->settle_timer);
     committer_stop(&s->committer);
+}
+
+static void await_background(struct store *s)
+{
+    struct shard_gate gate;
+
+    shard_gate_init(&gate);
+    pthread_mutex_lock(&s->lock);
+    bool busy = s->background > 0;
+    s->no_background = busy ? &gate : NULL;
+    pthread_mutex_unlock(&s->lock);
+    if (busy)
+        shard_gate_wait(s->shard, &gate, 0);
 }
 
 void store_close(struct store *s)
@@ -209,14 +286,14 @@ void store_close(struct store *s)
     if (!s)
         return;
     if (s->committer.batch) {
+        adopt_settle_all(s); /* the machine may stop next */
         shard_call(s->shard, close_on_shard, s);
-        pthread_mutex_lock(&s->lock);
-        while (s->background)
-            pthread_cond_wait(&s->idle, &s->lock);
-        pthread_mutex_unlock(&s->lock);
+        await_background(s);
     }
     assert(!s->chains && !s->stacks); /* all devices are closed */
     committer_done(&s->committer);
+    adopt_done(s);
+    live_close(s->live);
     op_cache_done(&s->read_ops);
     op_cache_done(&s->volume_ops);
     op_cache_done(&s->bounces);
@@ -234,6 +311,16 @@ void store_close(struct store *s)
     free(s);
 }
 
+enum store_past store_past(const struct store *s)
+{
+    return s->past;
+}
+
+const char *store_live_place(const struct store *s)
+{
+    return live_path(s->live);
+}
+
 const char *store_durability(const struct store *s)
 {
     return s->durability;
@@ -243,8 +330,10 @@ void store_background(struct store *s, int change)
 {
     pthread_mutex_lock(&s->lock);
     s->background = (unsigned)((int)s->background + change);
-    if (!s->background)
-        pthread_cond_broadcast(&s->idle);
+    if (!s->background && s->no_background) {
+        shard_gate_open(s->no_background);
+        s->no_background = NULL;
+    }
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -255,11 +344,14 @@ int layer_remove(struct store *s, struct layer_id id, struct err *e)
     char text[9];
     int rc;
 
+    adopt_wait(s, id);
     pthread_mutex_lock(&s->files_lock);
     pthread_mutex_lock(&s->lock);
     bool open = store_layer_find(s, id) != NULL;
     pthread_mutex_unlock(&s->lock);
     rc = open ? err_set(e, -EBUSY, "it is in use") : lay_delete_files(&s->dir, id, e);
+    if (rc == 0)
+        adopt_forget(s, id);
     pthread_mutex_unlock(&s->files_lock);
     return rc < 0 ? err_wrap(e, rc, "remove layer %s", lay_id_short(id, text)) : 0;
 }
@@ -277,7 +369,7 @@ int layer_usage(struct store *s, struct layer_id id, uint64_t *ret_data_bytes, s
         *ret_data_bytes =
             atomic_load_explicit(&l->map.data_blocks, memory_order_relaxed) * DISK_BLOCK;
     pthread_mutex_unlock(&s->lock);
-    if (known)
+    if (known || adopt_usage(s, id, ret_data_bytes))
         return 0;
 
     rc = replay_layer(&s->dir, &s->journal, id, &info, &map, e);

@@ -37,23 +37,24 @@ struct layer_chain {
 
 /* What a store tells of itself, on the shard. */
 struct store_events {
-    /* A block of a layer was read and is not what was written (its checksum is wrong); once for each
-     * layer while it is open.  The read got -EIO.  Optional. */
+    /* A block of a layer was read and is not what was written (its checksum is wrong); once for
+     * each layer while it is open.  The read got -EIO.  Optional. */
     void (*damaged)(void *ctx, struct layer_id layer, const char *why);
     void *ctx;
 };
 
 struct store_options {
-    const char *dir;            /* made if absent (0700) */
-    const struct file_ops *ops; /* NULL = file_ops_real */
-    uint64_t journal_bytes;     /* of both halves together; 0 = 16 MiB */
-    struct shard *shard;        /* home of the volumes' answers */
-    struct pool *read_pool;     /* read misses */
-    struct pool *slow_pool;     /* syncs, punches, files to be made */
-    const char *live_dir;       /* where live maps lie (store/live.h); NULL = chosen */
+    const char *dir;                   /* made if absent (0700) */
+    const struct file_ops *ops;        /* NULL = file_ops_real */
+    uint64_t journal_bytes;            /* of both halves together; 0 = 16 MiB */
+    struct shard *shard;               /* home of the volumes' answers */
+    struct pool *read_pool;            /* read misses */
+    struct pool *slow_pool;            /* syncs, punches, files to be made */
+    const char *live_dir;              /* where live maps lie (store/live.h); NULL = chosen */
+    uint32_t live_slots;               /* pages of live maps; 0 = enough */
     const struct store_events *events; /* NULL = nobody listens */
-    unsigned sealed_fds;        /* sealed layers whose files stay open; those read least recently
-                                 * are closed; 0 = a quarter of RLIMIT_NOFILE */
+    unsigned sealed_fds; /* sealed layers whose files stay open; those read least recently
+                          * are closed; 0 = a quarter of RLIMIT_NOFILE */
 };
 
 /* Opens or makes the store: takes DIR/lock (waits up to 2 s; then -EBUSY "… is in use by gridboxd
@@ -81,16 +82,21 @@ enum store_past {
                         * answered write is lost, no epoch moves (but of volumes that had failed) */
     STORE_PAST_POWER, /* flushed writes are there; volumes that were being written begin an epoch */
 };
-enum store_past store_past(const struct store *s);
+enum store_past store_past(const struct store *s); /* after store_recover */
 
-/* After store_open: calls open_found for each top layer that may have lost answered writes.  The
+/* The path of the live maps; good as long as the store is open. */
+const char *store_live_place(const struct store *s);
+
+/* After store_open: calls open_found for each top layer that may have lost answered writes, or has
+ * failed.  The
  * caller raises the epochs of their volumes in one catalog transaction, then calls vol_open with
  * the new epochs. */
 int store_recover(struct store *s, int (*open_found)(void *ctx, struct layer_id id), void *ctx,
                   struct err *e);
 
 /* After that transaction: marks these layers clean, durably, so that the next start does not raise
- * the epochs again.  Before the first volume_open. */
+ * the epochs again.  Only from here on is it no loss of power when the process is killed.  Before
+ * the first volume_open. */
 int store_recovered(struct store *s, struct err *e);
 
 /* Layers that the caller (the catalog) does not know: empty ones are deleted, others moved to
@@ -130,6 +136,12 @@ int layer_usage(struct store *s, struct layer_id id, uint64_t *ret_data_bytes, s
 int image_open(struct store *s, const struct layer_chain *layers, uint64_t size_bytes,
                struct blkdev **ret, struct err *e);
 void image_close(struct blkdev *d);
+
+/* What the process before this one left of an unopened top in memory alone (it was killed) is on
+ * disk afterwards, and the top is marked clean; 0 also when there was nothing.  Any thread but the
+ * shard's; blocks.  -EIO: it cannot be brought to disk; its volume cannot be opened before the next
+ * start, which begins an epoch. */
+int store_settle(struct store *s, struct layer_id id, struct err *e);
 
 struct volume;
 struct volume_spec {

@@ -45,12 +45,13 @@ struct store {
     pthread_cond_t idle;
     struct layer *layers[STORE_BUCKETS]; /* that are open (open_layers.h), by the id's first byte */
     struct stack *stacks;                /* that are open (stack.h) */
-    struct shard_gate *layer_gone; /* opened when a layer is freed; NULL: nobody waits */
+    struct shard_gate *layer_gone;       /* opened when a layer is freed; NULL: nobody waits */
     struct chain *chains;                /* of the devices */
     struct layer *adopted;               /* tops of a process that was killed (adopt.h) */
     struct settle *settling;             /* of these, those that are being brought to disk */
     struct store_seal *seals;            /* that are under way (volume_seal.c) */
     unsigned background;                 /* jobs of the store itself that have not ended */
+    struct shard_gate *no_background;    /* opens when there are none; for store_close */
 
     struct store_events events;
     _Atomic unsigned fds; /* of sealed layers that are open */
@@ -60,8 +61,8 @@ struct store {
     uint64_t fd_clock; /* rises when another sealed layer is read than the last time */
     struct committer committer;
     struct op_cache read_ops, volume_ops, bounces;
-    struct volume *volumes;        /* that have been written to */
-    struct shard_timer tick;       /* marks volumes clean; set while there are such volumes */
+    struct volume *volumes;  /* that have been written to */
+    struct shard_timer tick; /* marks volumes clean; set while there are such volumes */
     struct shard_timer settle_timer;
     struct shard_timer park_timer; /* tries parked writes again; set while there are any */
     unsigned parked_volumes;       /* with such writes */

@@ -11,13 +11,15 @@
 #include "server/base/clock.h"
 #include "server/base/log.h"
 #include "server/io/file_ops.h"
+#include "server/store/adopt.h"
+#include "server/store/live.h"
 #include "server/store/open_layers.h"
 #include "server/store/replay.h"
 #include "server/store/stack.h"
 #include "server/store/store_state.h"
+#include "server/store/volume_seal.h"
 
 static struct volume *volume_of(struct blkdev *d)
-#include "server/store/volume_seal.h"
 {
     return (struct volume *)((char *)d - offsetof(struct volume, dev));
 }
@@ -111,6 +113,7 @@ void vol_fail(struct volume *v, const char *why)
         return;
     v->running++; /* stays while others are told */
     v->failed = true;
+    live_fail(v->store->live, v->top->id);
     if (v->events.failed)
         v->events.failed(v->events.ctx, v->name, why);
     vol_op_ungate(v, -EIO);
@@ -133,16 +136,13 @@ void store_fail(struct store *s, const char *why)
     struct volume *v;
 
     log_error("store %s: failed: %s", s->path, why);
+    live_void(s->live);
     while ((v = first_sound(s))) /* from the start again: what is told may close volumes */
         vol_fail(v, why);
 }
 
 /* ---- open -------------------------------------------------------------------------------------*/
 
-/* The top's files, if it has any. */
-static int open_top(struct volume *v, const struct volume_spec *spec, struct err *e)
-{
-    const struct layer_dir *d = &v->store->dir;
 struct layer *vol_new_top(const struct layer_info *info)
 {
     struct layer *top = calloc(1, sizeof *top);
@@ -179,11 +179,15 @@ static int read_top(struct volume *v, struct layer_id id, struct err *e)
     return replay_layer(&v->store->dir, &v->store->journal, id, &top->info, &top->map, e);
 }
 
+/* The top's files, if it has any. */
+static int open_top(struct volume *v, const struct volume_spec *spec, struct err *e)
+{
+    const struct layer_dir *d = &v->store->dir;
     struct layer_info *info = &v->top->info;
     struct err why = { 0 };
     int rc;
 
-    rc = replay_layer(d, &v->store->journal, spec->top, info, &v->top->map, &why);
+    rc = read_top(v, spec->top, &why);
     if (rc == -ENOENT) {
         *info = (struct layer_info){ .id = spec->top,
                                      .parent = spec->below->id[0],
@@ -191,6 +195,7 @@ static int read_top(struct volume *v, struct layer_id id, struct err *e)
                                      .size_bytes = spec->size_bytes,
                                      .kind = DISK_TOP };
         map_init(&v->top->map, disk_blocks(spec->size_bytes));
+        vol_live_home(v);
         return 0;
     }
     if (rc < 0)
@@ -200,6 +205,10 @@ static int read_top(struct volume *v, struct layer_id id, struct err *e)
     rc = lay_open_data(d, spec->top, true, &v->top->data_fd, e);
     if (rc < 0)
         return rc;
+    rc = lay_set_size(d, info);
+    if (rc < 0)
+        return err_set(e, rc, "the size of its data file: %s", strerror(-rc));
+    vol_live_home(v);
     v->files = FILES_READY;
     v->mark.durable = v->mark.wanted = info->mark;
     if (info->generation != spec->generation || info->epoch != spec->epoch)
@@ -210,6 +219,9 @@ static int read_top(struct volume *v, struct layer_id id, struct err *e)
 static void free_volume(struct volume *v)
 {
     chain_close(v->store, &v->chain);
+    map_done(&v->top->map);
+    if (!v->adopted) /* else it went back, and the next process may still need it */
+        live_release(v->store->live, v->top->id);
     store_layer_put(v->store, v->top);
     buf_done(&v->commit.records);
     buf_done(&v->mark.record);
@@ -221,7 +233,10 @@ static int open_layers(struct volume *v, const struct volume_spec *spec, struct 
     struct stack *below;
     int rc;
 
-    rc = store_top_add(v->store, v->top, spec->top, e); /* first: now nobody else opens it */
+    do { /* first: now nobody else opens it */
+        adopt_wait(v->store, spec->top);
+        rc = store_top_add(v->store, v->top, spec->top, e);
+    } while (rc == -EBUSY && adopt_settling(v->store, spec->top));
     if (rc < 0)
         return rc;
     rc = open_top(v, spec, e);
@@ -239,6 +254,24 @@ static int open_layers(struct volume *v, const struct volume_spec *spec, struct 
         return err_set(e, -EIO, "it is smaller than the layer below it");
     store_top_loaded(v->store, v->top);
     return 0;
+}
+
+void vol_live_home(struct volume *v)
+{
+    struct disk_id key;
+
+    memcpy(key.b, v->top->id.b, sizeof key.b);
+    map_set_home(&v->top->map, live_home(v->store->live), key);
+}
+
+/* On the shard: one that was being written when the process before this one was killed. */
+static void go_on(void *arg)
+{
+    struct volume *v = arg;
+
+    v->adopted = false;
+    vol_enlist(v);
+    vol_mark_want(v, DISK_OPEN); /* with the generation and epoch of today */
 }
 
 int volume_open(struct store *s, const struct volume_spec *spec, const struct volume_events *events,
@@ -277,7 +310,11 @@ int volume_open(struct store *s, const struct volume_spec *spec, const struct vo
     vol_commit_init(v);
 
     rc = open_layers(v, spec, e);
+    if (rc == 0 && v->adopted)
+        shard_call(s->shard, go_on, v);
     if (rc < 0) {
+        if (v->adopted)
+            adopt_put_back(s, v->top);
         free_volume(v);
         return err_wrap(e, rc, "open volume '%s'", spec->name);
     }
@@ -300,6 +337,8 @@ static void unlist(struct volume *v)
 
 void vol_idle(struct volume *v)
 {
+    if (v->seal)
+        vol_seal_step(v);
     if (!v->closing || v->running || v->commit.running || v->mark.busy || v->files == FILES_MAKING)
         return;
     bool keep = !v->failed && !v->discarding;
@@ -332,16 +371,14 @@ void volume_close(struct volume *v, void (*drained)(void *ctx), void *ctx)
     v->closing = true;
     v->drained = drained;
     v->drained_ctx = ctx;
+    if (v->seal)
+        vol_seal_leave(v);
     drop_waiting(v, -ESHUTDOWN);
     vol_idle(v);
 }
 
-    if (v->seal)
-        vol_seal_step(v);
 void volume_discard(struct volume *v, void (*drained)(void *ctx), void *ctx)
 {
     v->discarding = true;
     volume_close(v, drained, ctx);
 }
-    if (v->seal)
-        vol_seal_leave(v);

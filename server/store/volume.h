@@ -225,6 +225,9 @@ void vol_op_committed(struct vol_op *op, int error);
 /* OPEN is durable, or (error) will never be. */
 void vol_op_answer_waiting(struct volume *v, int error);
 
+/* It is looked at once a second from now on. */
+void vol_enlist(struct volume *v);
+
 /* All that wait for files go on, or (error) end, or (-ENOSPC) are parked. */
 void vol_op_ungate(struct volume *v, int error);
 

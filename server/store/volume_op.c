@@ -215,7 +215,7 @@ static bool set_extent(struct vol_op *op)
     return op->at < op->end;
 }
 
-static void enlist(struct volume *v)
+void vol_enlist(struct volume *v)
 {
     if (v->listed)
         return;
@@ -296,7 +296,7 @@ void vol_op_go(struct vol_op *op)
 
     op->counted = true;
     v->mutators++;
-    enlist(v);
+    vol_enlist(v);
     if (v->files == FILES_READY) {
         start(op);
         return;

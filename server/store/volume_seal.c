@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "server/base/clock.h"
+#include "server/store/live.h"
 #include "server/store/open_layers.h"
 #include "server/store/stack.h"
 #include "server/store/store_state.h"
@@ -350,9 +351,11 @@ static void swap_top(struct seal_member *m)
     store_top_list(s, m->fresh);
     v->top = v->chain.top = m->fresh;
     m->fresh = NULL;
+    vol_live_home(v);
     chain_replace_below(s, &v->chain, m->stack);
     m->stack = NULL;
     store_top_sealed(s, m->old);
+    live_release(s->live, m->old->id); /* it is all durable */
     store_layer_put(s, m->old); /* the volume's count */
     v->files = FILES_NONE;
     v->mark.durable = v->mark.wanted = DISK_CLEAN;
@@ -476,6 +479,16 @@ static struct store_seal *new_seal(struct store *s, const struct seal_volume *v,
     return seal;
 }
 
+/* Tops that an earlier process left half in memory are brought to disk, if they are not open. */
+static int settle(struct store_seal *seal, struct err *e)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; i < seal->count && rc == 0; i++)
+        rc = store_settle(seal->s, seal->members[i].top, e);
+    return rc;
+}
+
 /* Steps 1 to 4, of which nothing is left when one fails. */
 static int make_still(struct store_seal *seal, unsigned timeout_ms, struct err *e)
 {
@@ -504,7 +517,9 @@ int store_seal_begin(struct store *s, struct seal_volume *v, unsigned count, uns
 
     if (!seal)
         return err_set(e, -ENOMEM, "seal: out of memory");
-    rc = enlist(seal, e);
+    rc = settle(seal, e);
+    if (rc == 0)
+        rc = enlist(seal, e);
     if (rc == 0)
         rc = make_still(seal, timeout_ms, e);
     if (rc < 0) {

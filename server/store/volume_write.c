@@ -13,7 +13,7 @@
 #include "server/store/store_state.h"
 #include "server/store/volume.h"
 
-#define COMMIT_AFTER   (32ull << 20)     /* of one volume: written back without being asked */
+#define COMMIT_AFTER (32ull << 20) /* of one volume: written back without being asked */
 
 static struct vol_op *op_of_job(struct pool_job *j)
 {

@@ -4,7 +4,7 @@
 # functions.sh - a gridboxd of one's own for a test, and the clients to try it with.  POSIX sh, on top
 # of tap.sh.  It owns the server's life; it knows nothing of what a test is about.
 #
-#   start_server [OPTION...]     state in $state, log in $server_log, loopback address $address of this
+#   start_server [OPTION...]     state in $state, live maps in $live, log in $server_log, loopback address $address of this
 #                                test alone; waits until it answers; stopped at the end of the test
 #   stop_server, kill_server     SIGTERM / SIGKILL, waited for; $server_status is its exit status
 #   gridbox ARGUMENT...          the command line, aimed at that server
@@ -33,6 +33,7 @@ needs "$build/gridboxd" "$build/gridbox" curl jq qemu-io nbdcopy nbdinfo
 
 unset GRIDBOX_TOKEN
 state=$tap_tmp/state
+live=$tap_tmp/live
 server_log=$tap_tmp/server.log
 server_pid=
 server_status=
@@ -83,8 +84,8 @@ launch_server() # [OPTION...]
 {
     server_status=
     # shellcheck disable=SC2086 # a list of words
-    $as_is ${server_wrapper:-} "$build/gridboxd" --state "$state" --http "$http" --nbd "$nbd" "$@" \
-        >>"$server_log" 2>&1 &
+    $as_is ${server_wrapper:-} "$build/gridboxd" --state "$state" --live "$live" --http "$http" \
+        --nbd "$nbd" "$@" >>"$server_log" 2>&1 &
     server_pid=$!
 }
 

@@ -30,7 +30,9 @@ void irig_open(struct import_rig *g)
     assert_int_equal(mkdir(g->scratch, 0700), 0);
     assert_int_equal(shard_start("test-shard", &g->shard, &g->err), 0);
     assert_int_equal(pool_start("test-pool", 1, &g->pool, &g->err), 0);
+    snprintf(g->live, sizeof g->live, "%s/live", g->dir);
     const struct store_options o = { .dir = g->dir,
+                                     .live_dir = g->live,
                                      .journal_bytes = 1u << 20,
                                      .shard = g->shard,
                                      .read_pool = g->pool,

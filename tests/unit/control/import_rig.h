@@ -15,7 +15,7 @@ struct pool;
 struct shard;
 
 struct import_rig {
-    char dir[128], scratch[140];
+    char dir[128], scratch[140], live[140];
     struct store *store;
     struct shard *shard;
     struct pool *pool;

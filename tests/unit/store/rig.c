@@ -3,10 +3,12 @@
 #include "tests/unit/store/rig.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "server/base/name.h"
@@ -21,18 +23,78 @@ void rig_init(struct rig *g)
     fake_reset(0);
 }
 
-void rig_open(struct rig *g)
+struct store_options rig_options(struct rig *g)
 {
-    const struct store_options o = {
+    snprintf(g->live, sizeof g->live, "%s/live", g->dir);
+    return (struct store_options){
         .dir = g->dir,
         .ops = g->ops,
         .journal_bytes = g->journal_bytes ? g->journal_bytes : 1u << 20,
         .shard = fake_shard(),
         .read_pool = fake_read_pool(),
         .slow_pool = fake_slow_pool(),
+        .live_dir = g->live,
+        .live_slots = g->live_slots ? g->live_slots : 256,
     };
+}
+
+void rig_open(struct rig *g)
+{
+    const struct store_options o = rig_options(g);
 
     CHECK(store_open(&o, &g->store, &e));
+}
+
+static void live_path(const struct rig *g, char *ret, size_t size)
+{
+    struct dirent *entry;
+
+    ret[0] = '\0';
+    DIR *dir = opendir(g->live);
+    while (dir && (entry = readdir(dir)))
+        if (strstr(entry->d_name, ".live"))
+            snprintf(ret, size, "%s/%s", g->live, entry->d_name);
+    if (dir)
+        closedir(dir);
+}
+
+/* The name goes with the content: after the store is closed the file is gone. */
+struct live_copy {
+    char path[400];
+    char bytes[];
+};
+
+void *rig_live_copy(const struct rig *g, size_t *ret_length)
+{
+    char path[400];
+    struct stat st;
+
+    live_path(g, path, sizeof path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0 && fstat(fd, &st) == 0);
+    struct live_copy *copy = malloc(sizeof *copy + (size_t)st.st_size);
+    assert_non_null(copy);
+    memcpy(copy->path, path, sizeof path);
+    assert_int_equal(read(fd, copy->bytes, (size_t)st.st_size), st.st_size);
+    close(fd);
+    *ret_length = (size_t)st.st_size;
+    return copy;
+}
+
+void rig_live_put(const struct rig *g, const void *copy, size_t length)
+{
+    const struct live_copy *from = copy;
+    char path[400];
+
+    live_path(g, path, sizeof path);
+    if (path[0])
+        assert_int_equal(unlink(path), 0);
+    if (!copy)
+        return;
+    int fd = open(from->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, from->bytes, length), length);
+    close(fd);
 }
 
 void rig_close(struct rig *g)

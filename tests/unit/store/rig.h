@@ -14,9 +14,10 @@
 struct file_ops;
 
 struct rig {
-    char dir[128];
+    char dir[128], live[136];   /* live: where its live maps lie, in dir */
     const struct file_ops *ops; /* NULL: the kernel's */
     uint64_t journal_bytes;
+    uint32_t live_slots; /* 0: 256 */
     struct store *store;
     unsigned failures;    /* volumes that said that they failed */
     unsigned parked;      /* that said that their writes wait for room, and not that they go on */
@@ -33,8 +34,14 @@ struct rig {
             fail_msg("%s: %s", #call, e.msg);                                                      \
     } while (0)
 
-void rig_init(struct rig *g);   /* makes the directory; opens nothing */
-void rig_open(struct rig *g);   /* store_open; fails the test when that does */
+void rig_init(struct rig *g); /* makes the directory; opens nothing */
+struct store_options rig_options(struct rig *g);
+void rig_open(struct rig *g); /* store_open; fails the test when that does */
+/* What the live file holds, and the same put there again: the memory of a process that dies and of
+ * the one after it.  NULL: no file (the machine was started anew). */
+void *rig_live_copy(const struct rig *g, size_t *ret_length);
+void rig_live_put(const struct rig *g, const void *copy, size_t length);
+
 void rig_close(struct rig *g);  /* runs what is left, then store_close */
 void rig_remove(struct rig *g); /* deletes the directory */
 

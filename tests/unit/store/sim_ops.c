@@ -26,7 +26,7 @@ struct sim {
         int error;
     } next[SIM_OP_COUNT];
     unsigned full_skip, full_times;
-    bool short_writes, cut;
+    bool short_writes, cut, was_full;
     uint64_t cut_at;
     struct sim_history history; /* since the last restore */
     uint64_t history_first;
@@ -145,6 +145,7 @@ static int begin_with_room(struct sim *s, enum sim_op op, bool has_room)
         return 0;
     }
     s->full_times--;
+    s->was_full = true;
     return -ENOSPC;
 }
 
@@ -407,6 +408,15 @@ void sim_restore(struct sim *s)
     put_tree(s, &t);
 }
 
+void sim_revive(struct sim *s)
+{
+    s->cut = false;
+    s->cut_at = 0;
+    s->fail_times = 0;
+    for (int i = 0; i < FDS_MAX; i++)
+        assert(!s->fds[i].open);
+}
+
 struct sim_past {
     struct sim_history history;
     uint64_t first, end;
@@ -441,6 +451,39 @@ uint64_t sim_past_first(const struct sim_past *p)
 uint64_t sim_past_end(const struct sim_past *p)
 {
     return p->end;
+}
+
+/* The last name that a file had before the end of the past. */
+static const char *name_of(const struct sim_past *p, unsigned file)
+{
+    const char *path = "?";
+
+    for (size_t i = 0; i < p->history.before.name_count; i++)
+        if (p->history.before.names[i].file == file)
+            path = p->history.before.names[i].path;
+    for (size_t i = 0; i < p->history.count; i++)
+        if (p->history.events[i].kind == SIM_DID_NAME && p->history.events[i].file == file)
+            path = p->history.events[i].data;
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+void sim_past_show(const struct sim_past *p, uint64_t from, uint64_t to)
+{
+    static const char *const kinds[] = { "write",       "punch", "truncate",      "sync",
+                                         "failed sync", "name",  "sync directory" };
+
+    for (size_t i = 0; i < p->history.count; i++) {
+        const struct sim_event *e = &p->history.events[i];
+        if (e->number < from || e->number >= to)
+            continue;
+        printf("# %llu: %s %s %llu+%llu\n", (unsigned long long)(e->number - p->first),
+               kinds[e->kind],
+               e->kind == SIM_DID_NAME || e->kind == SIM_DID_SYNC_DIR
+                   ? strrchr((const char *)e->data, '/') + 1
+                   : name_of(p, e->file),
+               (unsigned long long)e->offset, (unsigned long long)e->length);
+    }
 }
 
 uint64_t sim_go_back(struct sim *s, const struct sim_past *p, uint64_t number, enum sim_crash crash,
@@ -524,12 +567,18 @@ void sim_full(struct sim *s, unsigned skip, unsigned times)
 {
     s->full_skip = skip;
     s->full_times = times;
+    s->was_full = s->was_full && !times;
 }
 
 void sim_fail_next(struct sim *s, enum sim_op op, unsigned times, int error)
 {
     s->next[op].times = times;
     s->next[op].error = error;
+}
+
+bool sim_was_full(const struct sim *s)
+{
+    return s->was_full;
 }
 
 void sim_short_writes(struct sim *s, bool on)

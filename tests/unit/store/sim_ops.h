@@ -44,6 +44,8 @@ void sim_fail_at(struct sim *s, uint64_t number, uint64_t times, int error);
 /* The disk is full for `times` operations that need room, after `skip` more of them: making files,
  * setting their size, and writing, but to the journal, which has its room. */
 void sim_full(struct sim *s, unsigned skip, unsigned times);
+/* Did an operation find it full since then? */
+bool sim_was_full(const struct sim *s);
 /* Called before each operation that is counted; NULL: no more. */
 void sim_on_op(struct sim *s, void (*fn)(void *ctx, uint64_t number), void *ctx);
 /* The next `times` operations of this kind fail with error. */
@@ -57,6 +59,9 @@ bool sim_is_cut(const struct sim *s);
 /* After everything that used the files is closed: puts what is on the disk into the directory, and
  * the power is back.  Without a cut before, it is cut now. */
 void sim_restore(struct sim *s);
+/* The other end of a cut: it was the process that died.  What was done before the cut is there, and
+ * what was not synced can still be lost by a later cut. */
+void sim_revive(struct sim *s);
 
 /* ---- going back -------------------------------------------------------------------------------*/
 struct sim_past;
@@ -68,6 +73,9 @@ void sim_past_free(struct sim_past *p);
 /* Its operations are those with first <= number < end. */
 uint64_t sim_past_first(const struct sim_past *p);
 uint64_t sim_past_end(const struct sim_past *p);
+
+/* Prints operations from <= number < to, for whoever looks into a failure. */
+void sim_past_show(const struct sim_past *p, uint64_t from, uint64_t to);
 
 enum sim_crash {
     SIM_POWER, /* any of what was not synced is lost */

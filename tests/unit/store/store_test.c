@@ -50,7 +50,7 @@ static int tear_down(void **state)
 static void second_server_is_told_who_holds_the_store(void **state)
 {
     struct fixture *f = *state;
-    const struct store_options o = { .dir = f->rig.dir, .shard = fake_shard() };
+    const struct store_options o = rig_options(&f->rig);
     struct store *second;
     struct err e = { 0 };
     char want[64];

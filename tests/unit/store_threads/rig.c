@@ -14,7 +14,10 @@
 
 void rig_open_store(struct rig *g)
 {
+    char live[sizeof g->dir + 8];
+    snprintf(live, sizeof live, "%s/live", g->dir);
     const struct store_options o = { .dir = g->dir,
+                                     .live_dir = live,
                                      .ops = g->ops,
                                      .journal_bytes =
                                          g->journal_bytes ? g->journal_bytes : 256u << 10,
