@@ -111,7 +111,7 @@ expect_byte "$old" 4096 4096 0x5a "over the same attachment"
 # ---- its power is cut: the live maps are gone -----------------------------------------------------
 nbd_write "$old" 4096 4096 0x5a
 kill_server
-rm -r /run/gridbox
+rm -r "$live"
 start
 spec
 run jq -n --slurpfile a "$tap_tmp/spec1" --slurpfile b "$tap_tmp/spec" '
