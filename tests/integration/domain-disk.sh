@@ -9,7 +9,9 @@ fi
 mount -t tmpfs none /run || exit 1 # for this test alone
 # shellcheck source=tests/lib/functions.sh
 . "$(dirname "$0")/../lib/functions.sh"
-needs ip dnsmasq qemu-io
+needs ip dnsmasq qemu-io prlimit
+
+server_wrapper="env --ignore-signal=XFSZ" # a write beyond its file size limit fails, and it lives
 
 {
     ip netns add pc
@@ -159,6 +161,21 @@ run jq -n --slurpfile a "$tap_tmp/spec1" --slurpfile b "$tap_tmp/spec" '
     and $b.incarnation != $a.incarnation and $b.disks[0].epoch > $a.disks[0].epoch then 0 else halt_error end'
 status_is 0 "it is to begin anew"
 expect_byte "$(uri)" 0 4096 0x00 "with the content of its image"
+
+# ---- it fails ----------------------------------------------------------------------------------
+disk=$(uri)
+prlimit --pid "$server_pid" --fsize=4194304:
+nbd_write "$disk" 8388608 4096 0x43
+ok $((! $?)) "a write fails"
+prlimit --pid "$server_pid" --fsize=unlimited:
+spec "$(of_spec .revision)" 20
+is "$(of_spec '.domains[0] | .running, (.disks | length)' | tr '\n' ' ')" "false 0 " \
+    "the host is told at once: nothing is left to run on"
+run gridbox domain start d1
+status_is 0 "it is started anew"
+spec
+is "$(of_spec '.domains[0].running')" true "and the host is told"
+expect_byte "$(uri)" 8388608 4096 0x00 "its disk is as at its last flush"
 
 # ---- taken by force, started again --------------------------------------------------------------
 run gridbox volume attach d1 --force
