@@ -18,7 +18,7 @@ diag "SEED=$seed"
 await_up()
 {
     local word
-    read -r -t 60 word up_count up_ms <&"$lines" && [ "$word" = up ]
+    read -r -t 60 word _ up_ms <&"$lines" && [ "$word" = up ]
 }
 
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
@@ -49,7 +49,6 @@ for ((kill = 1; kill <= kills; kill++)); do
     start_ms=$(($(now_ms) - began))
     [ "$start_ms" -le "$longest_start" ] || longest_start=$start_ms
     ((kill % 4 == 0)) || continue # now and then they come to an end of their reading
-    up_count=0
     up_ms=0
     if ! await_up; then
         died="after kill $kill: $(cat "$tap_tmp/why")"

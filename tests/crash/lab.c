@@ -2,6 +2,7 @@
 /* lab - a server's storage on a simulated disk: started, stopped, and its clients. */
 #include "tests/crash/lab.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include "server/catalog/layers.h"
 #include "tests/crash/sim_vfs.h"
 #include "tests/unit/store/fake_shard.h"
+#include "tests/unit/store/rig.h"
 #include "tests/unit/unit.h"
 
 #define JOURNAL_BYTES (2 * 64u << 10) /* small: it is full now and then */
@@ -252,4 +254,41 @@ int lab_read_volume(struct lab *l, const struct cat_volume *v, void *ret, uint64
     fake_run();
     assert_true(drained);
     return 0;
+}
+
+struct layer_id lab_import(struct lab *l, uint64_t size_bytes)
+{
+    struct layer_writer *writer;
+    uint64_t data_bytes;
+    uint8_t *bytes = malloc(size_bytes);
+
+    assert_non_null(bytes);
+    fill_image(bytes, 0, size_bytes);
+    CHECK(layer_create(l->store, size_bytes, &writer, &e));
+    CHECK(layer_write(writer, 0, bytes, size_bytes, &e));
+    CHECK(layer_seal(writer, &data_bytes, &e));
+    struct layer_id id = layer_writer_id(writer);
+    layer_writer_free(writer);
+    free(bytes);
+    return id;
+}
+
+void lab_room(struct lab *l)
+{
+    sim_full(l->sim, 0, 0);
+}
+
+unsigned lab_count_files(const struct lab *l, const char *folder)
+{
+    char path[256];
+    struct dirent *entry;
+    unsigned count = 0;
+
+    snprintf(path, sizeof path, "%s/%s", l->dir, folder);
+    DIR *dir = opendir(path);
+    while (dir && (entry = readdir(dir)))
+        count += entry->d_name[0] != '.';
+    if (dir)
+        closedir(dir);
+    return count;
 }

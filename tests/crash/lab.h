@@ -79,6 +79,13 @@ int lab_read_layer(struct lab *l, const uint8_t id[static 16], void *ret, uint64
 int lab_read_volume(struct lab *l, const struct cat_volume *v, void *ret, uint64_t length,
                     struct err *e);
 
+/* Imports rig.h's image and returns its layer. */
+struct layer_id lab_import(struct lab *l, uint64_t size_bytes);
+/* There is room on the disk again. */
+void lab_room(struct lab *l);
+/* Files in a folder of the state directory. */
+unsigned lab_count_files(const struct lab *l, const char *folder);
+
 /* ---- memory files -----------------------------------------------------------------------------
  * From now on what lies in live_dir is kept before each operation; until lab_memory_forget. */
 void lab_memory_watch(struct lab *l);

@@ -165,20 +165,6 @@ unsigned model_latest_shown(const struct model *m, unsigned line, unsigned at,
     return latest;
 }
 
-bool model_may_have_lost(const struct model *m, unsigned line, unsigned at, unsigned cover)
-{
-    unsigned covered = model_covered(m, line, at);
-
-    if (cover > covered)
-        covered = cover;
-    for (unsigned i = 0; i < m->op_count; i++) {
-        const struct model_op *op = &m->ops[i];
-        if (op->line == line && op->count && answered(op, at) && op->done > covered && !op->fua)
-            return true;
-    }
-    return false;
-}
-
 bool model_surely_clean(const struct model *m, unsigned volume, unsigned at)
 {
     const struct model_volume *v = &m->volumes[volume];

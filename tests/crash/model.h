@@ -139,8 +139,6 @@ bool model_sealed_may(const struct model *m, unsigned sealed, unsigned at, unsig
 unsigned model_latest_shown(const struct model *m, unsigned line, unsigned at,
                             const model_value *shown);
 
-/* A power cut then may have lost what was answered after `cover`. */
-bool model_may_have_lost(const struct model *m, unsigned line, unsigned at, unsigned cover);
 /* The volume's last turn that had begun by then. */
 unsigned model_turn(const struct model *m, unsigned volume, unsigned at);
 

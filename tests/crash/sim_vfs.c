@@ -13,8 +13,9 @@
 
 #include "server/io/file_ops.h"
 
-#define PATH_BYTES   512
-#define SECTOR_BYTES 4096 /* as SQLite says on Unix */
+#define CHECKPOINT_PAGES 60 /* of the WAL: often, so that it is seen */
+#define PATH_BYTES       512
+#define SECTOR_BYTES     4096 /* as SQLite says on Unix */
 
 static struct {
     const struct file_ops *ops;
@@ -293,6 +294,13 @@ static int vfs_last_error(sqlite3_vfs *vfs, int size, char *ret)
     return 0;
 }
 
+static int open_hook(sqlite3 *db, char **ret_why, const struct sqlite3_api_routines *api)
+{
+    (void)ret_why;
+    (void)api;
+    return sqlite3_wal_autocheckpoint(db, CHECKPOINT_PAGES);
+}
+
 void sim_vfs_use(const struct file_ops *ops, uint64_t seed)
 {
     sim.ops = ops;
@@ -314,4 +322,5 @@ void sim_vfs_use(const struct file_ops *ops, uint64_t seed)
         .xGetLastError = vfs_last_error,
     };
     sqlite3_vfs_register(&sim.vfs, 1);
+    sqlite3_auto_extension((void (*)(void))open_hook);
 }

@@ -176,32 +176,30 @@ static unsigned turn_shown(const struct verify *v, unsigned volume, const struct
     return turn;
 }
 
-static bool check_epoch(struct verify *v, unsigned volume, unsigned turn, unsigned cover,
-                        const struct cat_volume *row)
+/* *ret_same: it is the one that its client knew, so its client goes on, and nothing that it was
+ * told may be lost. */
+static bool check_epoch(struct verify *v, unsigned volume, unsigned turn,
+                        const struct cat_volume *row, bool *ret_same)
 {
     const struct model_volume *mv = &v->model->volumes[volume];
-    unsigned last = model_turn(v->model, volume, v->at), known = last;
-    bool fresh, lost;
+    unsigned known = model_turn(v->model, volume, v->at);
+    bool fresh;
 
     while (known && (!mv->turns[known].end || mv->turns[known].end > v->at))
         known--;
     fresh = turn != known; /* a turn on its way has happened: it raised the epoch itself */
     uint64_t epoch = mv->turns[known].epoch;
-    lost = v->crash == MODEL_POWER && !fresh &&
-           model_may_have_lost(v->model, mv->turns[turn].line, v->at, cover);
+    *ret_same = row->epoch == epoch;
     if (epoch == 0) /* the volume is being made */
         return true;
-    if (row->epoch < epoch + (fresh || lost ? 1 : 0))
-        return bad(v, "%s: epoch %" PRIu64 " after %" PRIu64 "%s", row->name, row->epoch, epoch,
-                   lost ? " though answered writes may be lost" : "");
-    if (row->epoch > epoch + (fresh ? 1u : 0u) + 1u)
+    if (row->epoch < epoch + fresh || row->epoch > epoch + fresh + 1)
         return bad(v, "%s: epoch %" PRIu64 " after %" PRIu64, row->name, row->epoch, epoch);
-    if (row->epoch == epoch || fresh)
+    if (*ret_same || fresh || v->recovering)
         return true;
-    if (v->crash == MODEL_KILL && !v->recovering)
+    if (v->crash == MODEL_KILL)
         return bad(v, "%s: epoch %" PRIu64 " after %" PRIu64 " though nothing was lost", row->name,
                    row->epoch, epoch);
-    if (!v->recovering && model_surely_clean(v->model, volume, v->at))
+    if (model_surely_clean(v->model, volume, v->at))
         return bad(v, "%s: epoch %" PRIu64 " after %" PRIu64 " though it was clean", row->name,
                    row->epoch, epoch);
     return true;
@@ -236,22 +234,27 @@ static bool check_volume(struct verify *v, const struct groups *g, unsigned volu
     struct model_view view = { .at = v->at, .crash = v->crash, .cover = cover_of(v, g, line) };
     static uint8_t bytes[MODEL_BYTES];
     struct err e = { 0 };
-    bool done;
+    bool done, same;
 
-    if (!check_epoch(v, volume, turn, view.cover, row) || !read_as_client(v, row, bytes, &done)) {
+    if (!check_epoch(v, volume, turn, row, &same) || !read_as_client(v, row, bytes, &done)) {
         show_line(v, line, view.cover);
         return false;
     }
+    if (same)
+        view.crash = MODEL_KILL;
     if (!done && lab_read_volume(v->lab, row, bytes, MODEL_BYTES, &e) < 0)
         return bad(v, "%s cannot be read: %s", row->name, e.msg);
     for (uint32_t sector = 0; sector < MODEL_SECTORS; sector++)
         if (!model_line_may(v->model, line, &view, sector,
                             model_value_of(bytes + sector * MODEL_SECTOR))) {
             show_line(v, line, view.cover);
-            return bad(v, "%s (line %u): sector %u shows %02x%02x%02x%02x, which it must not",
-                       row->name, line, sector, bytes[sector * MODEL_SECTOR + 3],
-                       bytes[sector * MODEL_SECTOR + 2], bytes[sector * MODEL_SECTOR + 1],
-                       bytes[sector * MODEL_SECTOR]);
+            return bad(v,
+                       "%s (line %u, top %02x%02x…, epoch %" PRIu64
+                       "%s): sector %u shows %02x%02x%02x%02x, which it must not",
+                       row->name, line, row->top[0], row->top[1], row->epoch,
+                       same ? ", which the client knew" : "", sector,
+                       bytes[sector * MODEL_SECTOR + 3], bytes[sector * MODEL_SECTOR + 2],
+                       bytes[sector * MODEL_SECTOR + 1], bytes[sector * MODEL_SECTOR]);
         }
     return true;
 }

@@ -11,6 +11,8 @@
 #include "tests/crash/lab.h"
 #include "tests/crash/model.h"
 
+#define WORK_VERBS 9
+
 struct work {
     struct lab *lab;
     struct model *model;
@@ -22,9 +24,10 @@ struct work {
     unsigned counter_at; /* whose turn it is to hold the counter */
     bool counter_runs;
     unsigned snapshots, clones, merges;
-    unsigned verbs[16]; /* how often each was done */
+    unsigned verbs[WORK_VERBS]; /* how often each was done */
     /* What the operator is doing now, for messages. */
     const char *doing;
+    bool killed; /* the process before this one was: what was open is open still */
     unsigned merge_begin, merge_end; /* the last merge */
 };
 
@@ -50,6 +53,7 @@ void work_let_run(struct work *w, bool all);
 
 /* ---- work_verbs.c ----------------------------------------------------------------------------*/
 void work_verb(struct work *w);
+const char *work_verb_name(unsigned verb);
 unsigned work_line(struct work *w, int volume, int sealed);
 unsigned work_volume(struct work *w, const char *name);
 struct cat_volume work_row(struct work *w, unsigned volume);

@@ -44,11 +44,13 @@ static void request_done(struct blk_req *r)
     lab_request_over(seat);
 }
 
+/* What it shows now; a turn that is on its way has not happened to who is still connected. */
 static unsigned line_of(struct work *w, unsigned volume)
 {
     const struct model_volume *v = &w->model->volumes[volume];
+    unsigned turn = v->turn_count - 1;
 
-    return v->turns[v->turn_count - 1].line;
+    return v->turns[turn && !v->turns[turn].end ? turn - 1 : turn].line;
 }
 
 static void draw_range(struct work *w, struct model_op *op)

@@ -554,21 +554,32 @@ static void sweep_and_merge(struct work *w)
     work_now(w);
 }
 
+static const struct {
+    const char *name;
+    unsigned weight;
+    void (*fn)(struct work *w);
+} verbs[WORK_VERBS] = {
+    { "snapshot", 6, take_snapshot },
+    { "rollback/reset", 5, roll_back_or_reset },
+    { "clone", 3, make_clones },
+    { "create", 1, create },
+    { "promote", 3, promote },
+    { "snapshot-remove", 4, remove_snapshot },
+    { "remove", 1, remove_volume },
+    { "merge", 4, sweep_and_merge },
+    { "attach/detach", 3, attach_or_detach },
+};
+
+const char *work_verb_name(unsigned verb)
+{
+    return verbs[verb].name;
+}
+
 void work_verb(struct work *w)
 {
-    static const struct {
-        unsigned weight;
-        void (*fn)(struct work *w);
-    } verbs[] = {
-        { 6, take_snapshot },    { 4, roll_back_or_reset },
-        { 3, make_clones },      { 2, create },
-        { 3, promote },          { 3, remove_snapshot },
-        { 1, remove_volume },    { 3, sweep_and_merge },
-        { 3, attach_or_detach },
-    };
     unsigned all = 0, at = 0;
 
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+    for (size_t i = 0; i < WORK_VERBS; i++)
         all += verbs[i].weight;
     for (uint64_t pick = work_draw(w, all); pick >= verbs[at].weight; at++)
         pick -= verbs[at].weight;
