@@ -74,6 +74,16 @@ static int bind_all(sqlite3_stmt *stmt, const char *types, va_list ap)
     return SQLITE_OK;
 }
 
+/* The place, with its statement or, if other words lie at this address by now, without. */
+static struct cat_statement *same_text(struct cat_statement *k, const char *sql)
+{
+    if (k->stmt && strcmp(sqlite3_sql(k->stmt), sql) != 0) {
+        sqlite3_finalize(k->stmt);
+        k->stmt = NULL;
+    }
+    return k;
+}
+
 /* Where the statement with this text is kept, or is to be; NULL: it is in use, or the place is. */
 static struct cat_statement *place_of(struct catalog *c, const char *sql)
 {
@@ -81,8 +91,10 @@ static struct cat_statement *place_of(struct catalog *c, const char *sql)
 
     for (unsigned i = 0; i < 4; i++) {
         struct cat_statement *k = &c->statements[((hash >> 48) + i) % CAT_STATEMENTS];
+        if (k->sql == sql && k->busy)
+            return NULL;
         if (k->sql == sql)
-            return k->busy ? NULL : k;
+            return same_text(k, sql);
         if (!k->sql)
             return k;
     }

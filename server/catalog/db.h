@@ -27,8 +27,8 @@ struct sqlite3_stmt;
  *   -EIO        anything else, also a catalog that has failed */
 int db_run(struct catalog *c, struct err *e, const char *sql, const char *types, ...);
 
-/* A query under way.  db_done() may be called at any time and again; use AUTO(db_done).  The text
- * must live as long as the catalog: statements are prepared once. */
+/* A query under way.  db_done() may be called at any time and again; use AUTO(db_done).
+ * Statements are prepared once and kept by the address of their text. */
 struct db_query {
     struct catalog *catalog;
     struct sqlite3_stmt *stmt;

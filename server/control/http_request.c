@@ -249,7 +249,7 @@ static int status_of(int code)
         { -EBUSY, 409 },     { -ECANCELED, 409 }, { -ESTALE, 409 }, { -EFBIG, 413 },
         { -EMSGSIZE, 413 },  { -EACCES, 403 },    { -EPERM, 403 },  { -ENOSPC, 507 },
         { -EDQUOT, 507 },    { -ETIMEDOUT, 503 }, { -EAGAIN, 503 }, { -ESHUTDOWN, 503 },
-        { -EOVERFLOW, 409 }, { -E2BIG, 409 },
+        { -EOVERFLOW, 409 }, { -E2BIG, 409 },     { -EMLINK, 409 },
     };
 
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)

@@ -200,15 +200,13 @@ unsigned rig_files(const struct rig *r, const char *folder)
 
 void rig_refuse(struct rig *r, const char *what)
 {
-    static char sql[4][256]; /* statements are kept by the address of their text */
-    static unsigned at;
-    char *text = sql[at++ % 4];
+    char text[256];
 
     if (!what) {
         CHECK(db_run(r->l.catalog, &e, "DROP TRIGGER refuse", ""));
         return;
     }
-    snprintf(text, sizeof *sql,
+    snprintf(text, sizeof text,
              "CREATE TRIGGER refuse BEFORE %s BEGIN SELECT RAISE(ABORT, 'refused'); END", what);
     CHECK(db_run(r->l.catalog, &e, text, ""));
 }
