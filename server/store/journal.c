@@ -150,17 +150,21 @@ int jnl_restart(struct journal *j, struct err *e)
     return 0;
 }
 
-int jnl_resume(struct journal *j, struct err *e)
+int jnl_settle(struct journal *j, struct err *e)
+{
+    int rc = j->ops->sync_data(j->ops->ctx, j->fd);
+
+    return rc < 0 ? err_set(e, rc, "journal: sync: %s", strerror(-rc)) : 0;
+}
+
+void jnl_resume(struct journal *j)
 {
     struct journal_half *full = &j->half[1 - j->active];
-    int rc;
 
     for (unsigned half = 0; half < 2; half++)
         if (j->half[half].max_applied > j->applied)
             j->applied = j->half[half].max_applied;
     full->busy = full->first_seq && full->last_seq > j->applied;
-    rc = j->ops->sync_data(j->ops->ctx, j->fd);
-    return rc < 0 ? err_set(e, rc, "journal: sync: %s", strerror(-rc)) : 0;
 }
 
 int jnl_full_half(const struct journal *j)

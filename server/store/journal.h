@@ -111,9 +111,12 @@ bool jnl_mentions(struct journal *j, struct layer_id id);
  * half.  Control thread, before the first jnl_place. */
 int jnl_restart(struct journal *j, struct err *e);
 
-/* The other way: the process before this one was killed, and the page cache has all that it wrote.
- * Syncs that, and goes on behind it.  Control thread, before the first jnl_place. */
-int jnl_resume(struct journal *j, struct err *e);
+/* What was found may be in the page cache alone, if a process was killed before it had synced it.
+ * Control thread, before anything relies on the journal. */
+int jnl_settle(struct journal *j, struct err *e);
+
+/* The other way: goes on behind what is there.  Control thread, before the first jnl_place. */
+void jnl_resume(struct journal *j);
 
 /* After that: the half that is full and wants its checkpoint; -1 = none. */
 int jnl_full_half(const struct journal *j);

@@ -161,10 +161,8 @@ static int go_on(struct store *s, struct err *e)
     if (rc < 0)
         return rc;
     s->past = STORE_PAST_KILLED;
-    rc = jnl_resume(&s->journal, e);
-    if (rc < 0) /* final, as ever: what the page cache has of it may not be on disk */
-        live_void(s->live);
-    return rc;
+    jnl_resume(&s->journal);
+    return 0;
 }
 
 /* Goes on after a kill; else everything begins with what is in the files. */
@@ -174,6 +172,11 @@ static int begin(struct store *s, const struct store_options *o, struct err *e)
     bool adopted;
     int rc = open_live(s, o, &adopted, e);
 
+    if (rc == 0) {
+        rc = jnl_settle(&s->journal, e);
+        if (rc < 0) /* final, as ever: what the page cache has of it may not be on disk */
+            live_void(s->live);
+    }
     if (rc == 0 && adopted) {
         rc = go_on(s, &why);
         if (rc == 0)
