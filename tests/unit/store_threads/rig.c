@@ -21,6 +21,7 @@ void rig_open_store(struct rig *g)
                                      .ops = g->ops,
                                      .journal_bytes =
                                          g->journal_bytes ? g->journal_bytes : 256u << 10,
+                                     .sealed_fds = g->sealed_fds,
                                      .shard = g->shard,
                                      .read_pool = g->read_pool,
                                      .slow_pool = g->slow_pool };

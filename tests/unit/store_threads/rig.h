@@ -28,6 +28,7 @@ struct rig {
     char dir[128];
     const struct file_ops *ops; /* NULL: the kernel's */
     uint64_t journal_bytes;     /* 0 = 256 KiB */
+    unsigned sealed_fds;        /* as in store_options */
     struct shard *shard;
     struct pool *read_pool, *slow_pool;
     struct store *store;
