@@ -17,7 +17,7 @@
 #include "server/store/store_state.h"
 
 #define READ_BLOCKS   (LAYER_READ_MAX / DISK_BLOCK)
-#define READS_WAIT_NS (30 * NS_PER_S) /* for reads that have begun on the old layers */
+#define READS_WAIT_NS (2 * NS_PER_S) /* for reads that have begun on the old layers */
 
 /* ---- copying ----------------------------------------------------------------------------------*/
 
