@@ -71,12 +71,35 @@ static void show_state(struct cli *c, const json_t *s)
     cli_field(c, "start", past(client_text(s, "past")));
 }
 
+/* "merge of snapshot s1: 45 %", for each job that runs just now. */
+static void show_jobs(struct cli *c, const json_t *jobs)
+{
+    char text[300];
+    size_t i;
+    json_t *job;
+
+    json_array_foreach(json_object_get(jobs, "jobs"), i, job)
+    {
+        double done = (double)client_number(job, "done_bytes"),
+               total = (double)client_number(job, "total_bytes");
+        if (strcmp(client_text(job, "state"), "running") != 0)
+            continue;
+        int at = snprintf(text, sizeof text, "%.40s of %.120s: %.60s", client_text(job, "kind"),
+                          client_text(job, "object"), client_text(job, "phase"));
+        if (total > 0 && at > 0)
+            snprintf(text + at, sizeof text - (size_t)at, ", %.0f %%", done * 100 / total);
+        cli_field(c, "job", text);
+    }
+}
+
 int cmd_store_status(struct cli *c, const struct cli_args *a, struct err *e)
 {
-    AUTO(client_reply_done) struct client_reply r = { 0 };
+    AUTO(client_reply_done) struct client_reply r = { 0 }, jobs = { 0 };
     int rc = client_call(c->client, "GET", "/v1/store", NULL, 0, &r, e);
 
     (void)a;
+    if (rc == 0 && !c->json)
+        rc = client_call(c->client, "GET", "/v1/jobs", NULL, 0, &jobs, e);
     if (rc < 0)
         return rc;
     if (c->json) {
@@ -86,6 +109,7 @@ int cmd_store_status(struct cli *c, const struct cli_args *a, struct err *e)
     show_room(c, r.json);
     show_data(c, r.json);
     show_state(c, r.json);
+    show_jobs(c, jobs.json);
     return 0;
 }
 
