@@ -43,7 +43,8 @@ struct crash {
 struct run {
     struct lab lab;
     struct work work;
-    struct model *model;
+    struct model *model; /* of this phase: */
+    struct model *models[PHASES];
     uint64_t seed;
     unsigned phase;
     struct sim_past *past;
@@ -53,6 +54,7 @@ struct run {
     unsigned distinct_count, cuts, kills, wanted, verbs[WORK_VERBS];
     unsigned with_kills; /* 1, or 0: power alone */
     struct crash last;   /* the one that the phase began with */
+    unsigned last_at;
     struct only only;
 };
 
@@ -173,7 +175,12 @@ static void one_phase(struct run *r)
 {
     struct err e = { 0 };
 
+    r->model = r->models[r->phase];
     *r->model = (struct model){ 0 };
+    if (r->phase && r->last.kind == SIM_KILL) {
+        r->model->before = r->models[r->phase - 1];
+        r->model->before_at = r->last_at;
+    }
     if (r->phase == 0) {
         lab_memory_watch(&r->lab);
         fake_reset(r->seed * 31 + 7);
@@ -200,11 +207,12 @@ static void next_phase(struct run *r)
 
     if ((chance >> 8) % 4 == 0 && r->with_kills)
         c.kind = SIM_KILL;
-    r->last = c;
     struct lab_memory *memory = r->memory;
     struct sim_past *past = r->past;
     if (r->phase == 0 && c.cut < r->up - sim_past_first(past))
         c.cut = r->up - sim_past_first(past);
+    r->last = c;
+    r->last_at = model_moment(r->model, sim_past_first(past) + c.cut);
     lab_memory_watch(&r->lab);
     crash_and_start(r, &c, false);
     sim_past_free(past);
@@ -240,9 +248,10 @@ static void what_was_promised_survives_every_crash(void **state)
     uint64_t rounds = number_of("ROUNDS", 1000000), first = number_of("SEED", 1), done = 0;
 
     (void)state;
-    r->model = calloc(1, sizeof *r->model);
+    for (int i = 0; i < PHASES; i++)
+        r->models[i] = calloc(1, sizeof *r->models[i]);
     r->distinct = calloc(KEPT_BUCKETS, sizeof *r->distinct);
-    assert_true(r->model && r->distinct);
+    assert_true(r->models[0] && r->models[1] && r->models[2] && r->distinct);
     r->with_kills = number_of("POWER", 0) == 0;
     r->wanted = (unsigned)number_of("CUTS", 1000);
     if (only) {
@@ -265,7 +274,8 @@ static void what_was_promised_survives_every_crash(void **state)
         print_message(" %s %u", work_verb_name(i), r->verbs[i]);
     print_message("\n");
     free(r->distinct);
-    free(r->model);
+    for (int i = 0; i < PHASES; i++)
+        free(r->models[i]);
     free(r);
 }
 

@@ -132,6 +132,12 @@ bool model_line_may(const struct model *m, unsigned line, const struct model_vie
     struct rule r = { .until = view->at, .fua = true };
     unsigned covered = model_covered(m, line, view->at);
 
+    if (view->crash == MODEL_POWER && m->lines[line].before >= 0 && !covered && !view->cover &&
+        !overwritten(m, line, &r, sector, NULL)) {
+        struct model_view then = { .at = m->before_at, .crash = MODEL_POWER };
+        if (model_line_may(m->before, (unsigned)m->lines[line].before, &then, sector, shown))
+            return true;
+    }
     r.sure = view->crash == MODEL_KILL ? view->at : covered > view->cover ? covered : view->cover;
     return may(m, line, &r, sector, shown);
 }

@@ -57,6 +57,8 @@ struct model_cover {
 struct model_line {
     int volume;
     int sealed; /* it began with this sealed content; -1: with `base` */
+    int before; /* that was a line of the model before this one, whose process was killed: not all
+                 * of it is durable; -1: it is */
     model_value base[MODEL_SECTORS];
 };
 
@@ -93,6 +95,8 @@ struct model_volume {
 };
 
 struct model {
+    const struct model *before;   /* of the process that was killed; NULL: none was */
+    unsigned before_at;           /* when */
     uint64_t counts[MODEL_TIMES]; /* file operations that had begun at this time */
     unsigned time;
     struct model_op ops[MODEL_OPS];
@@ -106,6 +110,7 @@ struct model {
     struct model_volume volumes[MODEL_VOLUMES];
     unsigned volume_count;
     unsigned verbs;
+    unsigned stop; /* the server was told to end; 0: never */
 };
 
 /* Another moment, at which `count` file operations have begun. */

@@ -355,7 +355,8 @@ bool verify_all(struct verify *v)
 
     memset(shown, 0, sizeof shown);
     v->why[0] = '\0';
-    if (v->crash == MODEL_KILL && !v->recovering && store_past(v->lab->store) == STORE_PAST_POWER)
+    bool served = !v->recovering && v->at < v->model->stop;
+    if (v->crash == MODEL_KILL && served && store_past(v->lab->store) == STORE_PAST_POWER)
         return bad(v, "the death of a process passed for a loss of power");
     if (!look_at_sealed(v, &g, shown) || !check_sealed(v, shown) || !check_volumes(v, &g) ||
         !check_turns(v) || !check_files(v))

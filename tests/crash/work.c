@@ -120,6 +120,23 @@ static int image_sealed(const struct model *m, const char *name, uint32_t versio
     return -1;
 }
 
+/* Which line of the model before this one the volume showed when its process was killed. */
+static int line_before(const struct model *m, const struct cat_volume *v)
+{
+    const struct model *b = m->before;
+
+    for (unsigned i = 0; b && i < b->volume_count; i++)
+        if (strcmp(b->volumes[i].name, v->name) == 0) {
+            unsigned turn = model_turn(b, i, m->before_at);
+            const struct model_volume *mv = &b->volumes[i];
+            bool under_way = turn && (!mv->turns[turn].end || mv->turns[turn].end > m->before_at);
+            if (under_way && memcmp(v->top, mv->tops[turn], sizeof v->top) == 0)
+                turn--;
+            return (int)mv->turns[turn].line;
+        }
+    return -1;
+}
+
 static int adopt_volume(void *ctx, const struct cat_volume *v)
 {
     struct work *w = ctx;
@@ -143,7 +160,9 @@ static int adopt_volume(void *ctx, const struct cat_volume *v)
     } else {
         CHECK(lab_read_volume(w->lab, v, bytes, MODEL_BYTES, &e));
     }
-    values_of(bytes, w->model->lines[mv->turns[0].line].base);
+    struct model_line *line = &w->model->lines[mv->turns[0].line];
+    values_of(bytes, line->base);
+    line->before = line_before(w->model, v);
     return 0;
 }
 
@@ -251,6 +270,7 @@ void work_stop(struct work *w)
     struct model *m = w->model;
     unsigned first = m->cover_count, begin = work_now(w);
 
+    m->stop = begin;
     for (unsigned i = 0; i < m->volume_count; i++)
         if (m->volumes[i].turn_count)
             work_cover(w, m->volumes[i].turns[m->volumes[i].turn_count - 1].line, begin, 0, 0);

@@ -23,7 +23,8 @@ unsigned work_line(struct work *w, int volume, int sealed)
     struct model *m = w->model;
 
     assert_true(m->line_count < MODEL_LINES);
-    m->lines[m->line_count] = (struct model_line){ .volume = volume, .sealed = sealed };
+    m->lines[m->line_count] =
+        (struct model_line){ .volume = volume, .sealed = sealed, .before = -1 };
     return m->line_count++;
 }
 
