@@ -76,8 +76,8 @@ open("'"$tap_tmp"'/done", "w").close()
     for i in 0 41 63; do
         expect_byte "$uri" ${i}M 1M $((1 + i)) "$fs: what was written is there: MiB $i"
     done
-    gridbox volume clone v@full then >/dev/null
-    expect_byte "$(gridbox volume attach then)" 63M 1M 0x00 "$fs: the snapshot holds nothing of what waited"
+    gridbox volume clone v@full copy >/dev/null
+    expect_byte "$(gridbox volume attach copy)" 63M 1M 0x00 "$fs: the snapshot holds nothing of what waited"
     run gridbox status
     status_is 0 "$fs: the server is well"
     stop_server
