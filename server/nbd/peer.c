@@ -16,6 +16,7 @@
 #include "server/block/blkdev.h"
 
 #define LEAVE_NS          (2 * NS_PER_S)
+#define TURN_WANTS        256u         /* of one peer; then others have their turn */
 #define FLUSH_BYTES       (256u << 10) /* answers that wait: more would fall out of the cache */
 #define IN_PLACE_AT_LEAST (16u << 10)  /* bytes of a payload worth a receive of their own */
 
@@ -227,6 +228,7 @@ static size_t on_input(struct conn *c, const void *bytes, size_t length)
     struct peer *p = OWNER(struct peer, conn, c);
     const uint8_t *at = bytes;
     size_t left = length, used;
+    unsigned wants = 0;
 
     while (!p->hello_sending && !p->goodbye &&
            (p->phase == PEER_HANDSHAKE || p->phase == PEER_SERVING)) {
@@ -237,6 +239,10 @@ static size_t on_input(struct conn *c, const void *bytes, size_t length)
             break;
         if (conn_output_bytes(c) >= FLUSH_BYTES)
             conn_flush(c);
+        if (++wants == TURN_WANTS) { /* a receive may hold 2,340 requests */
+            conn_resume(c);
+            break;
+        }
     }
     return p->goodbye ? length : length - left;
 }

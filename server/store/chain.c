@@ -19,6 +19,8 @@
 #define SEGMENTS 16u /* of one trip to the pool */
 #define OPS_KEPT 64u /* structures kept for the next reads */
 
+#define INLINE_MAX (1u << 20) /* bytes that are copied on the shard's own thread */
+
 struct segment {
     struct layer *layer;          /* counted */
     struct layer_fds fds, opened; /* opened: by this job, because the layer's were closed */
@@ -265,7 +267,7 @@ static void segments_read(struct pool_job *j)
     if (op->damaged)
         layer_is_damaged(op->store, op->damaged, op->bad_block);
     drop_segments(op);
-    if (op->error == 0 && op->at < op->r->length)
+    if (op->error == 0 && op->at < op->r->length && op->r->length <= INLINE_MAX)
         at = read_cached(op->store, op->chain, op->part, op->r, op->at);
     if (at < 0)
         op->error = (int)at;
@@ -293,7 +295,7 @@ static struct read_op *new_op(struct store *s, struct blk_req *r, chain_done_fn 
 void chain_read(struct store *s, const struct chain *c, enum chain_part part, struct blk_req *r,
                 chain_done_fn done, void *ctx)
 {
-    int64_t at = read_cached(s, c, part, r, 0);
+    int64_t at = r->length <= INLINE_MAX ? read_cached(s, c, part, r, 0) : 0;
 
     if (at < 0 || (uint64_t)at == r->length) {
         r->error = at < 0 ? -EIO : 0;

@@ -428,6 +428,32 @@ static void a_client_that_reads_no_answers_stops_only_itself(void **state)
     scene_stop(s);
 }
 
+/* A flood of small reads that is taken in one go: the good client is answered while it
+ * lasts, and each of the flood's requests is answered, in its order. */
+static void ten_thousand_small_requests_are_answered_in_turns(void **state)
+{
+    struct scene *s = scene_start(NULL);
+    int fd = opened(s->r, 1, BAD, &s->w);
+    enum { MANY = 10000, GOOD_READS = 50 };
+    uint8_t data[BLK_SECTOR];
+
+    (void)state;
+    for (unsigned sent = 0; sent < MANY; sent += 1000) {
+        s->w.length = 0;
+        for (unsigned i = 0; i < 1000; i++)
+            wire_request(&s->w, NBDW_CMD_READ, 0, sent + i, 0, sizeof data);
+        put(fd, &s->w);
+    }
+    for (unsigned i = 0; i < GOOD_READS; i++)
+        expect_alive(s->good, &s->w);
+    for (unsigned i = 0; i < MANY; i++) {
+        expect_reply(fd, i, 0);
+        get(fd, data, sizeof data);
+    }
+    close(fd);
+    scene_stop(s);
+}
+
 static void many_greedy_clients_leave_room_for_others(void **state)
 {
     struct scene *s = scene_start(NULL);
@@ -503,6 +529,7 @@ int main(void)
         cmocka_unit_test(a_thousand_idle_connections_disturb_nobody),
         cmocka_unit_test(without_descriptors_new_clients_wait_and_old_ones_go_on),
         cmocka_unit_test(a_client_that_reads_no_answers_stops_only_itself),
+        cmocka_unit_test(ten_thousand_small_requests_are_answered_in_turns),
         cmocka_unit_test(many_greedy_clients_leave_room_for_others),
         cmocka_unit_test(stopping_waits_for_running_requests),
     };
