@@ -129,6 +129,11 @@ static void forget(struct grant *g)
     free(g);
     if (--order->pending == 0)
         exp_order_done(order);
+    if (t->draining && t->count == 0) { /* the table may be gone after this */
+        order = t->draining;
+        t->draining = NULL;
+        exp_order_done(order);
+    }
 }
 
 static void refuse_waiters(struct grant *g, int error, const char *why)

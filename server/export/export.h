@@ -48,9 +48,10 @@ void export_table_free(struct export_table *t);
 int export_grant(struct export_table *t, const struct export_grant *g, struct err *e);
 
 /* control: the grant of this volume (or all grants of this image version) ends: connections are cut
- * and drained, the device is closed (committed, marked clean).  why is what a later GO with the old
- * token is told, for example "the volume was reset: epoch 4 is over"; at most 200 bytes.  Nothing
- * there is fine. */
+ * and drained, the device is closed (committed, marked clean); with a disk that hangs that is
+ * waited for for 5 s only, and a later grant's device is not opened before it is over.  why is what
+ * a later GO with the old token is told, for example "the volume was reset: epoch 4 is over"; at
+ * most 200 bytes.  Nothing there is fine. */
 void export_revoke(struct export_table *t, const char *name, const char *why);
 
 /* control: like export_revoke for many volumes at once: one trip to the shard.  discard: their

@@ -3,24 +3,39 @@
  * Each call is an order that the shard carries out while the caller waits. */
 #include <assert.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/base/clock.h"
+#include "server/base/log.h"
 #include "server/export/export.h"
 #include "server/export/table.h"
 
-void exp_order_done(struct order *o)
+#define PATIENCE_NS (5 * NS_PER_S) /* with a disk that hangs; then the control thread goes on */
+
+static void insert(struct order *o)
 {
     struct export_table *t = o->table;
 
-    if (o->to_insert) {
-        struct grant **bucket = exp_bucket(t, o->to_insert->g.name);
-        devices_renew(&t->devices, o->to_insert->g.name, o->to_insert->g.epoch);
-        o->to_insert->next = *bucket;
-        *bucket = o->to_insert;
-        t->count++;
+    if (!o->to_insert)
+        return;
+    struct grant **bucket = exp_bucket(t, o->to_insert->g.name);
+    devices_renew(&t->devices, o->to_insert->g.name, o->to_insert->g.epoch);
+    o->to_insert->next = *bucket;
+    *bucket = o->to_insert;
+    t->count++;
+}
+
+void exp_order_done(struct order *o)
+{
+    if (o->abandoned) {
+        free(o);
+        return;
     }
+    insert(o);
+    o->is_done = true;
     shard_gate_open(&o->done);
 }
 
@@ -104,16 +119,53 @@ static void run_query(void *arg)
     exp_order_done(o);
 }
 
-int exp_carry_out(struct order *o, void (*run)(void *arg))
-{
-    struct export_table *t = o->table;
+struct abandon {
+    struct order *order;
+    bool done; /* it was carried out in the last moment */
+};
 
-    shard_gate_init(&o->done);
+static void run_abandon(void *arg)
+{
+    struct abandon *a = arg;
+
+    a->done = a->order->is_done;
+    if (a->done)
+        return;
+    insert(a->order);
+    a->order->abandoned = true;
+}
+
+/* How it ended; o is gone. */
+static int await(struct order *o, int64_t patience_ns)
+{
+    struct shard *shard = o->table->shard;
+    struct abandon a = { .order = o, .done = true };
+
+    if (!shard_gate_wait(shard, &o->done, patience_ns ? clock_mono_ns() + patience_ns : 0))
+        shard_call(shard, run_abandon, &a);
+    if (!a.done) {
+        log_warn("export: requests that were running are not over yet: they are not waited for");
+        return 0;
+    }
+    int rc = o->rc;
+    free(o);
+    return rc;
+}
+
+int exp_carry_out(const struct order *wanted, void (*run)(void *arg), int64_t patience_ns)
+{
+    struct export_table *t = wanted->table;
+    struct order *o;
+
     pthread_mutex_lock(&t->control);
+    while (!(o = malloc(sizeof *o))) /* it must be carried out: somebody will free some memory */
+        sched_yield();
+    *o = *wanted;
+    shard_gate_init(&o->done);
     shard_call(t->shard, run, o);
-    (void)shard_gate_wait(t->shard, &o->done, 0);
+    int rc = await(o, patience_ns);
     pthread_mutex_unlock(&t->control);
-    return o->rc;
+    return rc;
 }
 
 int export_grant(struct export_table *t, const struct export_grant *g, struct err *e)
@@ -128,7 +180,7 @@ int export_grant(struct export_table *t, const struct export_grant *g, struct er
 
     if (!new)
         return err_set(e, -ENOMEM, "export '%s': no memory", g->name);
-    int rc = exp_carry_out(&o, run_grant);
+    int rc = exp_carry_out(&o, run_grant, PATIENCE_NS);
     if (rc < 0)
         free(new);
     return rc;
@@ -138,7 +190,7 @@ void export_revoke(struct export_table *t, const char *name, const char *why)
 {
     struct order o = { .table = t, .name = name, .why = why, .end_error = -ESTALE };
 
-    exp_carry_out(&o, run_end);
+    exp_carry_out(&o, run_end, PATIENCE_NS);
 }
 
 void export_revoke_all(struct export_table *t, const char *const *names, unsigned count,
@@ -152,7 +204,7 @@ void export_revoke_all(struct export_table *t, const char *const *names, unsigne
                        .end_error = -ESTALE };
 
     if (count)
-        exp_carry_out(&o, run_end);
+        exp_carry_out(&o, run_end, PATIENCE_NS);
 }
 
 static void passed(struct pool_job *j)
@@ -184,7 +236,7 @@ void export_respec(struct export_table *t, const char *name, struct layer_id top
 {
     struct order o = { .table = t, .name = name, .top = top, .layers = layers };
 
-    exp_carry_out(&o, run_respec);
+    exp_carry_out(&o, run_respec, PATIENCE_NS);
 }
 
 static void run_quota(void *arg)
@@ -204,7 +256,7 @@ void export_set_quota(struct export_table *t, const char *name, uint64_t quota_b
 {
     struct order o = { .table = t, .name = name, .quota_bytes = quota_bytes };
 
-    exp_carry_out(&o, run_quota);
+    exp_carry_out(&o, run_quota, PATIENCE_NS);
 }
 
 void export_query(struct export_table *t, const char *name, struct export_info *ret)
@@ -212,7 +264,7 @@ void export_query(struct export_table *t, const char *name, struct export_info *
     struct order o = { .table = t, .name = name, .info = ret };
 
     *ret = (struct export_info){ 0 };
-    exp_carry_out(&o, run_query);
+    exp_carry_out(&o, run_query, PATIENCE_NS);
 }
 
 /* ---- the table ------------------------------------------------------------------------------- */
@@ -246,13 +298,25 @@ int export_table_new(struct shard *shard, struct store *store, struct export_tab
     return export_table_new_over(shard, &backend, ret, e);
 }
 
+/* Also those end that earlier orders did not wait for. */
+static void run_drain(void *arg)
+{
+    struct order *o = arg;
+
+    if (o->table->count)
+        o->table->draining = o; /* the last grant brings us back */
+    else
+        exp_order_done(o);
+}
+
 void export_table_free(struct export_table *t)
 {
     if (!t)
         return;
     struct order o = { .table = t, .why = "the server is stopping", .end_error = -ESHUTDOWN };
     export_set_events(t, NULL); /* and no timer any more */
-    exp_carry_out(&o, run_end);
+    exp_carry_out(&o, run_end, 0);
+    exp_carry_out(&o, run_drain, 0);
     assert(t->count == 0);
     devices_done(&t->devices);
     while (t->over) {

@@ -79,6 +79,7 @@ struct export_table {
 
     struct grant *buckets[EXP_BUCKETS];
     unsigned count;
+    struct order *draining;        /* waits until there are none */
     struct over *over, **over_end; /* oldest first */
     unsigned over_count;
 
@@ -86,11 +87,14 @@ struct export_table {
     struct shard_timer look; /* stats.c: for requests that hang */
 };
 
-/* What the control thread wants; it waits until `pending` grants have ended. */
+/* What the control thread wants; it waits until `pending` grants have ended, but not for ever: then
+ * they end by themselves, and what is granted anew waits for their device. */
 struct order {
     struct export_table *table;
     unsigned pending;
     struct shard_gate done;
+    bool is_done;
+    bool abandoned; /* nobody waits any more: freed when it is done */
     int rc;
     struct err *e;
     const char *name, *why;   /* NULL name = all */
@@ -126,7 +130,9 @@ void exp_mark(struct grant *g);
 /* What the order asked for has come to be; who gave it goes on. */
 void exp_order_done(struct order *o);
 
-/* Runs one order on the shard and waits until it is carried out. */
-int exp_carry_out(struct order *o, void (*run)(void *arg));
+/* Runs one order on the shard and waits until it is carried out; returns its rc.  patience_ns:
+ * waits no longer than this (0 = as long as it takes).  run() has read all that the order points at
+ * when it returns, but for to_insert. */
+int exp_carry_out(const struct order *wanted, void (*run)(void *arg), int64_t patience_ns);
 
 #endif

@@ -31,7 +31,7 @@
 #include "server/store/store_state.h"
 #include "server/store/volume.h"
 
-#define FLUSH_NS     (10 * NS_PER_S) /* for one round of step 1 */
+#define FLUSH_NS     (10 * NS_PER_S) /* for step 1 */
 #define FLUSH_ROUNDS 3
 #define FLUSH_ENOUGH (4ull << 20) /* bytes not synced after a round; with more there is another */
 
@@ -215,14 +215,15 @@ static void count_unsynced(void *arg)
 
 static int flush_before(struct store_seal *seal)
 {
-    int rc = await_step(seal, find_and_flush, clock_mono_ns() + FLUSH_NS);
+    int64_t deadline_ns = clock_mono_ns() + FLUSH_NS;
+    int rc = await_step(seal, find_and_flush, deadline_ns);
 
     for (int round = 1; round < FLUSH_ROUNDS && rc == 0 && !seal->error; round++) {
         struct count_unsynced c = { .seal = seal };
         shard_call(seal->s->shard, count_unsynced, &c);
         if (c.bytes <= FLUSH_ENOUGH)
             break;
-        rc = await_step(seal, flush_all, clock_mono_ns() + FLUSH_NS);
+        rc = await_step(seal, flush_all, deadline_ns);
     }
     return rc;
 }
@@ -356,7 +357,7 @@ static void swap_top(struct seal_member *m)
     m->stack = NULL;
     store_top_sealed(s, m->old);
     live_release(s->live, m->old->id); /* it is all durable */
-    store_layer_put(s, m->old); /* the volume's count */
+    store_layer_put(s, m->old);        /* the volume's count */
     v->files = FILES_NONE;
     v->mark.durable = v->mark.wanted = DISK_CLEAN;
 }

@@ -23,7 +23,8 @@ struct shard {
 };
 
 enum { SLOW, READ, POOLS = 8 };
-#define WAIT_ROUNDS 1000 /* of timers that a gate waits for */
+#define WAIT_ROUNDS     1000 /* of timers that a gate waits for */
+#define DEADLINE_ROUNDS 8
 
 static struct {
     struct shard shard;
@@ -156,17 +157,27 @@ void fake_run(void)
         ;
 }
 
-void fake_fire_timers(void)
+static void fire_until(int64_t due_ns)
 {
     struct shard_timer *t = fake.shard.timers;
 
     fake.shard.timers = NULL;
     while (t) {
         struct shard_timer *next = t->next;
-        t->due_ns = 0;
-        t->fn(t);
+        if (t->due_ns > due_ns) {
+            t->next = fake.shard.timers;
+            fake.shard.timers = t;
+        } else {
+            t->due_ns = 0;
+            t->fn(t);
+        }
         t = next;
     }
+}
+
+void fake_fire_timers(void)
+{
+    fire_until(INT64_MAX);
 }
 
 /* ---- io/shard.h and io/pool.h -----------------------------------------------------------------*/
@@ -215,22 +226,24 @@ void shard_gate_open(struct shard_gate *g)
     sem_post(&g->opened);
 }
 
-/* Time stands still: with nothing left to run a deadline has passed, and without one the timers are
- * what is waited for. */
+/* Time stands still: with nothing left to run the timers are what is waited for; before a deadline
+ * those that are due by then, a few times. */
 bool shard_gate_wait(struct shard *s, struct shard_gate *g, int64_t deadline_ns)
 {
+    unsigned rounds = deadline_ns ? DEADLINE_ROUNDS : WAIT_ROUNDS;
+
     (void)s;
-    for (unsigned round = 0; round < WAIT_ROUNDS; round++) {
+    for (unsigned round = 0; round < rounds; round++) {
         bool opened;
         while (!(opened = sem_trywait(&g->opened) == 0) && fake_step())
             ;
         if (opened)
             return true;
-        if (deadline_ns)
-            return false;
-        fake_fire_timers();
+        fire_until(deadline_ns ? deadline_ns : INT64_MAX);
     }
-    abort(); /* it waits for something that cannot come */
+    if (!deadline_ns)
+        abort(); /* it waits for something that cannot come */
+    return false;
 }
 
 bool shard_here(const struct shard *s)
