@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "server/base/crc32c.h"
+#include "server/io/file_ops.h"
 #include "server/store/layer.h"
 #include "server/store/map.h"
 #include "server/store/map_file.h"
@@ -79,20 +80,26 @@ void crc_places_done(struct crc_places *p)
 }
 
 /* Checksums of blocks that lie in one page. */
-static int read_some(const struct crc_places *p, const struct file_ops *ops, int fd, uint64_t block,
-                     uint64_t count, struct le32 *ret)
+static int read_some(const struct crc_places *p, const struct file_ops *ops, int fd,
+                     enum crc_how how, uint64_t block, uint64_t count, struct le32 *ret)
 {
     uint64_t page = block / DISK_PAGE_BLOCKS, i = block % DISK_PAGE_BLOCKS;
+    size_t length = count * sizeof *ret;
 
     if (page >= p->pages || p->rank[page] == UINT32_MAX)
         return -ENODATA;
-    return lay_read_all(ops, fd, ret, count * sizeof *ret,
-                        p->base + p->rank[page] * sizeof(struct disk_crc_page) +
-                            i * sizeof(struct le32));
+    uint64_t offset = p->base + p->rank[page] * sizeof(struct disk_crc_page) + i * sizeof *ret;
+    if (how == CRC_WAIT)
+        return lay_read_all(ops, fd, ret, length, offset);
+    ssize_t got = ops->read_cached(ops->ctx, fd, ret, length, offset);
+    if (got < 0)
+        return (int)got;
+    return (size_t)got == length ? 0 : -EAGAIN;
 }
 
-int crc_places_check(const struct crc_places *p, const struct file_ops *ops, int fd, uint64_t block,
-                     const void *data, uint64_t count, uint64_t *ret_bad)
+int crc_places_check(const struct crc_places *p, const struct file_ops *ops, int fd,
+                     enum crc_how how, uint64_t block, const void *data, uint64_t count,
+                     uint64_t *ret_bad)
 {
     const char *bytes = data;
     struct le32 want[AT_ONCE];
@@ -103,7 +110,7 @@ int crc_places_check(const struct crc_places *p, const struct file_ops *ops, int
             some = AT_ONCE;
         if (some > count)
             some = count;
-        int rc = read_some(p, ops, fd, block, some, want);
+        int rc = read_some(p, ops, fd, how, block, some, want);
         if (rc < 0)
             return rc;
         for (uint64_t i = 0; i < some; i++, block++, bytes += DISK_BLOCK)
@@ -114,4 +121,35 @@ int crc_places_check(const struct crc_places *p, const struct file_ops *ops, int
         count -= some;
     }
     return 0;
+}
+
+/* ---- which blocks were compared ---------------------------------------------------------------*/
+
+bool crc_seen_all(const struct crc_seen *s, uint64_t block, uint64_t count)
+{
+    for (; count; block++, count--)
+        if (!crc_seen_one(s, block))
+            return false;
+    return true;
+}
+
+void crc_seen_note(struct crc_seen *s, const struct crc_places *p, uint64_t block, uint64_t count)
+{
+    if (!s->pages)
+        s->pages = calloc(p->pages, sizeof *s->pages);
+    for (; s->pages && count; block++, count--) {
+        uint64_t **bits = &s->pages[block / DISK_PAGE_BLOCKS], i = block % DISK_PAGE_BLOCKS;
+        if (!*bits)
+            *bits = calloc(DISK_PAGE_BLOCKS / 64, sizeof **bits);
+        if (*bits)
+            (*bits)[i / 64] |= 1ull << i % 64;
+    }
+}
+
+void crc_seen_done(struct crc_seen *s, const struct crc_places *p)
+{
+    for (uint32_t i = 0; s->pages && i < p->pages; i++)
+        free(s->pages[i]);
+    free(s->pages);
+    s->pages = NULL;
 }

@@ -7,6 +7,7 @@
 #ifndef GRIDBOX_STORE_BLOCK_CRC_H
 #define GRIDBOX_STORE_BLOCK_CRC_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "server/store/layer_disk.h"
@@ -37,8 +38,33 @@ int crc_places_make(struct crc_places *ret, const struct map *map);
 void crc_places_done(struct crc_places *p); /* idempotent */
 
 /* Compares `count` whole blocks, from `block` on, with what the map file (fd) says of them.
- * 0; -EBADMSG: *ret_bad is the first that differs; or what reading gave.  Blocks. */
-int crc_places_check(const struct crc_places *p, const struct file_ops *ops, int fd, uint64_t block,
-                     const void *data, uint64_t count, uint64_t *ret_bad);
+ * how: CRC_WAIT reads the checksums, which may block; CRC_CACHED has them from the page cache
+ * alone. 0; -EBADMSG: *ret_bad is the first that differs; -EAGAIN (CRC_CACHED): not there at
+ * present; or what reading gave. */
+enum crc_how { CRC_WAIT, CRC_CACHED };
+int crc_places_check(const struct crc_places *p, const struct file_ops *ops, int fd,
+                     enum crc_how how, uint64_t block, const void *data, uint64_t count,
+                     uint64_t *ret_bad);
+
+/* ---- which blocks were compared -----------------------------------------------------------------
+ * A bit for each block of the map, in pages that are allocated when something in them is noted. */
+struct crc_seen {
+    uint64_t **pages; /* NULL: nothing yet */
+};
+
+static inline bool crc_seen_one(const struct crc_seen *s, uint64_t block)
+{
+    const uint64_t *bits = s->pages ? s->pages[block / DISK_PAGE_BLOCKS] : NULL;
+    uint64_t i = block % DISK_PAGE_BLOCKS;
+
+    return bits && (bits[i / 64] >> i % 64 & 1);
+}
+
+/* All `count` of them? */
+bool crc_seen_all(const struct crc_seen *s, uint64_t block, uint64_t count);
+
+/* Without memory nothing is noted: they will be compared again. */
+void crc_seen_note(struct crc_seen *s, const struct crc_places *p, uint64_t block, uint64_t count);
+void crc_seen_done(struct crc_seen *s, const struct crc_places *p); /* idempotent */
 
 #endif

@@ -115,6 +115,44 @@ static uint64_t resolve_bytes(const struct chain *c, enum chain_part part, uint6
 
 /* ---- reading ----------------------------------------------------------------------------------*/
 
+/* Bytes of a layer with checksums came from the page cache: the whole blocks among them are
+ * compared, each once while the layer is open; what comes from the disk is always.
+ * 0; -EAGAIN: only the pool can; -EIO. */
+static int check_cached(struct store *s, struct layer *l, const char *buf, uint64_t length,
+                        uint64_t offset)
+{
+    uint64_t first = (offset + BLK_BLOCK - 1) / BLK_BLOCK, end = (offset + length) / BLK_BLOCK;
+    uint64_t bad;
+    int rc;
+
+    if (first >= end || crc_seen_all(&l->seen, first, end - first))
+        return 0;
+    rc = crc_places_check(&l->crcs, s->ops, l->crcs_fd, CRC_CACHED, first,
+                          buf + (first * BLK_BLOCK - offset), end - first, &bad);
+    if (rc == -EBADMSG) {
+        layer_is_damaged(s, l, bad);
+        return -EIO;
+    }
+    if (rc < 0)
+        return -EAGAIN; /* and the pool says why */
+    crc_seen_note(&l->seen, &l->crcs, first, end - first);
+    return 0;
+}
+
+/* From the page cache, on one layer that owns all of it: bytes, short when the rest is not there,
+ * or -errno. */
+static ssize_t read_layer_cached(struct store *s, struct layer *l, char *buf, uint64_t length,
+                                 uint64_t offset)
+{
+    ssize_t got = s->ops->read_cached(s->ops->ctx, l->data_fd, buf, length, offset);
+
+    if (got > 0 && l->crcs.pages) {
+        int rc = check_cached(s, l, buf, (uint64_t)got, offset);
+        return rc < 0 ? rc : got;
+    }
+    return got;
+}
+
 /* As much as is in the page cache or is zeros.  Returns how far the request is (bytes from its
  * start), or -errno. */
 static int64_t read_cached(struct store *s, const struct chain *c, enum chain_part part,
@@ -131,9 +169,9 @@ static int64_t read_cached(struct store *s, const struct chain *c, enum chain_pa
             continue;
         }
         layer_fd_touch(&s->fd_clock, l);
-        if (s->no_probe || l->data_fd < 0)
+        if (s->no_probe || l->data_fd < 0 || l->damaged)
             break;
-        ssize_t got = s->ops->read_cached(s->ops->ctx, l->data_fd, buf, run, r->offset + at);
+        ssize_t got = read_layer_cached(s, l, buf, run, r->offset + at);
         if (got == -EOPNOTSUPP)
             s->no_probe = true;
         if (got < 0 && got != -EOPNOTSUPP && got != -EAGAIN)
@@ -174,23 +212,44 @@ static int open_segments(struct read_op *op)
     return 0;
 }
 
-/* The whole blocks of a segment against their checksums.  It came from the disk, beside which this
- * costs nothing; what comes from the page cache was checked when it got there. */
-static int check_segment(struct read_op *op, const struct segment *g)
+/* The whole blocks of a segment; returns how many have checksums. */
+static uint64_t whole_blocks(const struct segment *g, uint64_t *ret_first)
 {
     uint64_t first = (g->offset + BLK_BLOCK - 1) / BLK_BLOCK;
-    uint64_t end = (g->offset + g->length) / BLK_BLOCK, bad;
+    uint64_t end = (g->offset + g->length) / BLK_BLOCK;
+
+    *ret_first = first;
+    return g->layer->crcs.pages && first < end ? end - first : 0;
+}
+
+/* On the pool: against their checksums. */
+static int check_segment(struct read_op *op, const struct segment *g)
+{
+    uint64_t first, count = whole_blocks(g, &first), bad;
     int rc;
 
-    if (!g->layer->crcs.pages || first >= end)
+    if (!count)
         return 0;
-    rc = crc_places_check(&g->layer->crcs, op->store->ops, g->fds.crcs, first,
-                          g->buf + (first * BLK_BLOCK - g->offset), end - first, &bad);
+    rc = crc_places_check(&g->layer->crcs, op->store->ops, g->fds.crcs, CRC_WAIT, first,
+                          g->buf + (first * BLK_BLOCK - g->offset), count, &bad);
     if (rc == -EBADMSG) {
         op->damaged = g->layer;
         op->bad_block = bad;
     }
     return rc;
+}
+
+/* On the shard, afterwards. */
+static void note_checked(struct read_op *op)
+{
+    if (op->damaged)
+        layer_is_damaged(op->store, op->damaged, op->bad_block);
+    for (unsigned i = 0; i < op->count && op->error == 0; i++) {
+        struct layer *l = op->segments[i].layer;
+        uint64_t first, count = whole_blocks(&op->segments[i], &first);
+        if (count)
+            crc_seen_note(&l->seen, &l->crcs, first, count);
+    }
 }
 
 static void run_segments(struct pool_job *j)
@@ -264,8 +323,7 @@ static void segments_read(struct pool_job *j)
     struct read_op *op = op_of(j);
     int64_t at = (int64_t)op->at;
 
-    if (op->damaged)
-        layer_is_damaged(op->store, op->damaged, op->bad_block);
+    note_checked(op);
     drop_segments(op);
     if (op->error == 0 && op->at < op->r->length && op->r->length <= INLINE_MAX)
         at = read_cached(op->store, op->chain, op->part, op->r, op->at);

@@ -36,7 +36,7 @@ struct layer_fds {
 struct layer {
     struct layer_info info;
     struct map map; /* of a sealed layer only `blocks` and `data_blocks`: stacks have indexes */
-    struct crc_places crcs; /* of a sealed layer */
+    struct crc_places crcs; /* of a sealed layer; pages 0: it has no checksums */
     int data_fd; /* of a top: -1 = no files yet (it was never written); of a sealed layer: the
                   * shard's, -1 = closed at present */
     int crcs_fd; /* of a sealed layer with checksums: open whenever data_fd is */
@@ -46,7 +46,8 @@ struct layer {
     /* The shard's; of a sealed layer. */
     unsigned fd_users; /* jobs that use data_fd */
     bool fd_counted;   /* data_fd counts against the store's limit */
-    bool damaged;      /* a block of it was found to be wrong */
+    bool damaged;      /* a block of it was found to be wrong: all reads compare from now on */
+    struct crc_seen seen; /* blocks that were compared with their checksums */
     char *mapped;      /* its data file (loan.c); NULL: not yet */
     uint64_t mapped_bytes;
     uint64_t fd_used; /* store.fd_clock when it was read last */

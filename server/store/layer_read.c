@@ -23,7 +23,7 @@ int layer_read_blocks(struct store *s, struct layer_id id, const struct layer_fd
 
     rc = lay_read_all(s->ops, fds->data, buf, count * DISK_BLOCK, block * DISK_BLOCK);
     if (rc == 0 && crcs->pages)
-        rc = crc_places_check(crcs, s->ops, fds->crcs, block, buf, count, &bad);
+        rc = crc_places_check(crcs, s->ops, fds->crcs, CRC_WAIT, block, buf, count, &bad);
     if (rc == 0)
         return 0;
     hex_encode(id.b, sizeof id.b, hex);

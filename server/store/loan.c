@@ -40,6 +40,14 @@ void loan_unmap(struct store *s, struct layer *l)
     l->mapped = NULL;
 }
 
+/* What has checksums is lent when it was compared with them. */
+static bool may_be_lent(const struct layer *l, uint64_t offset, uint64_t run)
+{
+    uint64_t first = offset / BLK_BLOCK, last = (offset + run - 1) / BLK_BLOCK;
+
+    return !l->damaged && (!l->crcs.pages || crc_seen_all(&l->seen, first, last - first + 1));
+}
+
 /* The next part, of a run that one layer (NULL: none) owns.  Bytes lent; 0: they cannot be. */
 static uint64_t lend_part(struct store *s, const struct chain *c, struct layer *l, uint64_t offset,
                           uint64_t run, struct blk_loan *ret)
@@ -51,7 +59,7 @@ static uint64_t lend_part(struct store *s, const struct chain *c, struct layer *
     if (!l) {
         run = run < sizeof zeros ? run : sizeof zeros;
     } else {
-        bytes = l->damaged ? NULL : mapped(s, l);
+        bytes = may_be_lent(l, offset, run) ? mapped(s, l) : NULL;
         if (!bytes || !s->ops->in_memory(s->ops->ctx, bytes + offset, run))
             return 0;
         bytes += offset;

@@ -76,6 +76,7 @@ static void keep_files(struct store *s, struct layer *l, struct layer_fds fds)
 static void free_layer(struct store *s, struct layer *l)
 {
     close_files(s, l);
+    crc_seen_done(&l->seen, &l->crcs);
     crc_places_done(&l->crcs);
     loan_unmap(s, l);
     map_done(&l->map);

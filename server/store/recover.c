@@ -211,11 +211,11 @@ static bool is_empty(struct store *s, const struct layer_file *f)
     return !used;
 }
 
-static bool has_files(const struct layer_list *l, struct layer_id id)
+static bool has_data(const struct layer_list *l, struct layer_id id)
 {
     for (size_t i = 0; i < l->count; i++)
         if (lay_id_equal(l->all[i].id, id))
-            return l->all[i].has_map && l->all[i].has_data;
+            return l->all[i].has_data; /* its map may lie in the journal alone */
     return false;
 }
 
@@ -234,10 +234,10 @@ static bool is_redundant(const struct store *s, const struct layer_list *l, stru
     struct layer_info info;
 
     if (lay_read_map(&s->dir, id, &info, NULL, NULL) == 0 && is_merged(&info) &&
-        has_files(l, info.merged[0]) && has_files(l, info.merged[1]))
+        has_data(l, info.merged[0]) && has_data(l, info.merged[1]))
         return true;
     for (size_t i = 0; i < l->count; i++)
-        if (keep(ctx, l->all[i].id) && has_files(l, l->all[i].id) &&
+        if (keep(ctx, l->all[i].id) && has_data(l, l->all[i].id) &&
             lay_read_map(&s->dir, l->all[i].id, &info, NULL, NULL) == 0 && is_merged(&info) &&
             (lay_id_equal(info.merged[0], id) || lay_id_equal(info.merged[1], id)))
             return true;

@@ -76,8 +76,8 @@ static void use_checksums(struct bytes *b, const struct map *map)
     for (uint64_t at = 0; at < map->blocks;) {
         enum disk_block_state state;
         uint64_t run = map_run(map, at, map->blocks - at, &state);
-        (void)crc_places_check(&places, &ops, 0, at, block, 1, &bad);
-        (void)crc_places_check(&places, &ops, 0, at + run, block, 1, &bad);
+        (void)crc_places_check(&places, &ops, 0, CRC_WAIT, at, block, 1, &bad);
+        (void)crc_places_check(&places, &ops, 0, CRC_WAIT, at + run, block, 1, &bad);
         at += run;
     }
     crc_places_done(&places);

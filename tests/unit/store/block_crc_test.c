@@ -69,7 +69,7 @@ static int tear_down(void **state)
 
 static int check(struct rig *g, uint64_t block, const void *data, uint64_t count, uint64_t *bad)
 {
-    return crc_places_check(&g->places, &file_ops_real, g->fd, block, data, count, bad);
+    return crc_places_check(&g->places, &file_ops_real, g->fd, CRC_WAIT, block, data, count, bad);
 }
 
 static void right_blocks_pass(void **state)

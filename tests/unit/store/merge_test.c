@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "server/block/blkdev.h"
+#include "server/io/file_ops.h"
 #include "server/store/open_layers.h"
 #include "server/store/store_state.h"
 #include "tests/unit/store/fake_shard.h"
@@ -393,6 +394,57 @@ static void check_can_be_cancelled(void **state)
                      -ECANCELED);
 }
 
+/* ---- file systems that cannot read past the page cache ----------------------------------------*/
+
+static struct file_ops plain;
+static bool direct_opens;
+static unsigned refused;
+
+static int open_not_direct(void *ctx, int dir_fd, const char *name, int flags, mode_t mode)
+{
+    (void)ctx;
+    if ((flags & O_DIRECT) && !direct_opens) {
+        refused++;
+        return -EINVAL;
+    }
+    return file_ops_real.open_at(NULL, dir_fd, name, flags, mode);
+}
+
+static ssize_t read_not_direct(void *ctx, int fd, void *buf, size_t length, uint64_t offset)
+{
+    (void)ctx;
+    if (fcntl(fd, F_GETFL) & O_DIRECT) {
+        refused++;
+        return -EINVAL;
+    }
+    return file_ops_real.read_at(NULL, fd, buf, length, offset);
+}
+
+static void check_with_plain_ops(bool opens)
+{
+    refused = 0;
+    direct_opens = opens;
+    plain = file_ops_real;
+    plain.open_at = open_not_direct;
+    plain.read_at = read_not_direct;
+    rig.store->ops = rig.store->dir.ops = &plain;
+    assert_int_equal(check(chain.id[2], true).checked_bytes, SIZE * 3 / 4);
+    rig.store->ops = rig.store->dir.ops = sim_ops(sim);
+    assert_int_equal(refused, 1);
+}
+
+static void check_without_direct_open(void **state)
+{
+    (void)state;
+    check_with_plain_ops(false);
+}
+
+static void check_without_direct_reads(void **state)
+{
+    (void)state;
+    check_with_plain_ops(true);
+}
+
 /* ---- what a device reads from a bad disk ------------------------------------------------------*/
 
 static unsigned damaged;
@@ -422,6 +474,30 @@ static void damaged_block_is_an_error_of_its_read(void **state)
     assert_int_equal(rig_io(d, BLK_READ, 0, 1 * BLK_BLOCK, BLK_BLOCK, buf), 0);
     assert_int_equal(damaged, 1);
     image_close(d);
+}
+
+/* Each block is compared the first time that it is read, also when it comes from the page cache. */
+static void blocks_are_compared_once(void **state)
+{
+    uint8_t buf[BLK_BLOCK];
+
+    (void)state;
+    damaged = 0;
+    rig.store->events = (struct store_events){ .damaged = note_damaged };
+    plain = file_ops_real;
+    plain.read_cached = file_ops_real.read_at; /* all of it is there */
+    rig.store->ops = rig.store->dir.ops = &plain;
+    struct blkdev *d = image_of_chain(&rig, &chain, SIZE);
+    assert_int_equal(rig_io(d, BLK_READ, 0, 10 * BLK_BLOCK, BLK_BLOCK, buf), 0);
+    damage_block(&rig, chain.id[2], 10);
+    assert_int_equal(rig_io(d, BLK_READ, 0, 10 * BLK_BLOCK, BLK_BLOCK, buf), 0);
+    image_close(d);
+    d = image_of_chain(&rig, &chain, SIZE); /* forgotten with the layer */
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(rig_io(d, BLK_READ, 0, 10 * BLK_BLOCK, BLK_BLOCK, buf), -EIO);
+    assert_int_equal(damaged, 1);
+    image_close(d);
+    rig.store->ops = rig.store->dir.ops = sim_ops(sim);
 }
 
 /* Reads that begin or end inside blocks. */
@@ -514,6 +590,9 @@ int main(void)
         TEST(check_of_an_open_top_is_busy),
         TEST(check_can_be_cancelled),
         TEST(damaged_block_is_an_error_of_its_read),
+        TEST(blocks_are_compared_once),
+        TEST(check_without_direct_open),
+        TEST(check_without_direct_reads),
         TEST(odd_reads_pass),
         TEST(chain_is_read_front_to_back),
         TEST(reading_a_chain_ends_when_told),
