@@ -17,6 +17,7 @@
 
 #include "server/base/log.h"
 #include "tests/crash/fake_time.h"
+#include "tests/crash/sim_vfs.h"
 #include "tests/crash/verify.h"
 #include "tests/crash/work.h"
 #include "tests/unit/store/fake_shard.h"
@@ -163,7 +164,9 @@ static void work_through(struct run *r)
     else
         work_adopt(w);
     r->up = sim_count(r->lab.sim);
+    sim_vfs_meanwhile(work_meanwhile, w);
     work_run(w, 3 + (unsigned)work_draw(w, 4), 20 + (unsigned)work_draw(w, 60));
+    sim_vfs_meanwhile(NULL, NULL);
     work_audit(w);
     work_stop(w);
     for (int i = 0; i < WORK_VERBS; i++)

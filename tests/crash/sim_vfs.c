@@ -20,6 +20,8 @@
 static struct {
     const struct file_ops *ops;
     uint64_t seed;
+    void (*meanwhile)(void *ctx);
+    void *meanwhile_ctx;
     sqlite3_vfs vfs;
 } sim;
 
@@ -34,6 +36,18 @@ struct file {
 static struct file *file_of(sqlite3_file *f)
 {
     return (struct file *)(void *)f;
+}
+
+void sim_vfs_meanwhile(void (*fn)(void *ctx), void *ctx)
+{
+    sim.meanwhile = fn;
+    sim.meanwhile_ctx = ctx;
+}
+
+static void meanwhile(void)
+{
+    if (sim.meanwhile)
+        sim.meanwhile(sim.meanwhile_ctx);
 }
 
 /* ---- directories ------------------------------------------------------------------------------*/
@@ -109,6 +123,7 @@ static int vfs_write(sqlite3_file *base, const void *buf, int length, sqlite3_in
     const char *at = buf;
     size_t left = (size_t)length;
 
+    meanwhile();
     while (left) {
         ssize_t put =
             sim.ops->write_at(sim.ops->ctx, file_of(base)->fd, at, left, (uint64_t)offset);
@@ -133,6 +148,7 @@ static int vfs_sync(sqlite3_file *base, int flags)
     struct file *f = file_of(base);
 
     (void)flags;
+    meanwhile();
     if (sim.ops->sync_data(sim.ops->ctx, f->fd) < 0)
         return SQLITE_IOERR_FSYNC;
     if (f->sync_dir && sync_dir_of(f->path) < 0)

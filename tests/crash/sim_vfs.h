@@ -16,4 +16,7 @@ struct file_ops;
  * ops and seed. */
 void sim_vfs_use(const struct file_ops *ops, uint64_t seed);
 
+/* Called before each write and sync: what other threads do meanwhile.  NULL: nothing. */
+void sim_vfs_meanwhile(void (*fn)(void *ctx), void *ctx);
+
 #endif

@@ -48,6 +48,8 @@ void work_stop(struct work *w);
 /* ---- work_requests.c --------------------------------------------------------------------------
  * While jobs run, up to `requests` requests are submitted among them. */
 void work_requests(struct work *w, unsigned requests);
+/* For the catalog: the shard and its pools go on while control waits for the disk. */
+void work_meanwhile(void *ctx);
 /* Some jobs run, or all; all: nothing is left. */
 void work_let_run(struct work *w, bool all);
 

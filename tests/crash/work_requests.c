@@ -193,3 +193,12 @@ void work_let_run(struct work *w, bool all)
         if (!fake_step())
             break;
 }
+
+void work_meanwhile(void *ctx)
+{
+    struct work *w = ctx;
+
+    for (uint64_t steps = work_draw(w, 3); steps; steps--)
+        if (!fake_step())
+            break;
+}
