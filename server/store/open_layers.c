@@ -94,8 +94,11 @@ void store_layer_put(struct store *s, struct layer *l)
         return;
     pthread_mutex_lock(&s->lock);
     bool last = atomic_fetch_sub(&l->refs, 1) == 1;
-    if (last && l->listed)
+    if (last && l->listed) {
         unlist(s, l);
+        if (l->loaded)
+            usage_put(&s->usage, l->id, atomic_load(&l->map.data_blocks), true);
+    }
     if (last && s->layer_gone) {
         shard_gate_open(s->layer_gone);
         s->layer_gone = NULL;
@@ -236,6 +239,7 @@ int store_top_add(struct store *s, struct layer *top, struct layer_id id, struct
         top->id = id;
         top->is_top = true;
         list(s, top);
+        usage_drop(&s->usage, id);
     }
     pthread_mutex_unlock(&s->lock);
     return rc;

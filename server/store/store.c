@@ -245,6 +245,7 @@ int store_open(const struct store_options *o, struct store **ret, struct err *e)
     pthread_mutex_init(&s->files_lock, NULL);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->idle, NULL);
+    usage_init(&s->usage);
     chain_init_ops(&s->read_ops);
     layer_fds_init(s, o->sealed_fds);
     if (o->events)
@@ -310,6 +311,7 @@ void store_close(struct store *s)
     pthread_cond_destroy(&s->idle);
     pthread_mutex_destroy(&s->lock);
     pthread_mutex_destroy(&s->files_lock);
+    usage_done(&s->usage);
     free(s->path);
     free(s);
 }
@@ -355,6 +357,7 @@ int layer_remove(struct store *s, struct layer_id id, struct err *e)
     rc = open ? err_set(e, -EBUSY, "it is in use") : lay_delete_files(&s->dir, id, e);
     if (rc == 0)
         adopt_forget(s, id);
+    usage_drop(&s->usage, id);
     pthread_mutex_unlock(&s->files_lock);
     return rc < 0 ? err_wrap(e, rc, "remove layer %s", lay_id_short(id, text)) : 0;
 }
@@ -363,6 +366,7 @@ int layer_usage(struct store *s, struct layer_id id, uint64_t *ret_data_bytes, s
 {
     struct layer_info info;
     struct map map;
+    uint64_t blocks;
     int rc;
 
     pthread_mutex_lock(&s->lock);
@@ -375,14 +379,15 @@ int layer_usage(struct store *s, struct layer_id id, uint64_t *ret_data_bytes, s
     if (known || adopt_usage(s, id, ret_data_bytes))
         return 0;
 
-    rc = replay_layer(&s->dir, &s->journal, id, &info, &map, e);
-    if (rc == -ENOENT) { /* a top that was never written */
-        *ret_data_bytes = 0;
-        return 0;
+    if (!usage_get(&s->usage, id, &blocks)) {
+        rc = replay_layer(&s->dir, &s->journal, id, &info, &map, e);
+        if (rc < 0 && rc != -ENOENT)
+            return rc;
+        blocks = rc == 0 ? map.data_blocks : 0; /* a top that was never written */
+        if (rc == 0)
+            map_done(&map);
+        usage_put(&s->usage, id, blocks, false);
     }
-    if (rc < 0)
-        return rc;
-    *ret_data_bytes = map.data_blocks * DISK_BLOCK;
-    map_done(&map);
+    *ret_data_bytes = blocks * DISK_BLOCK;
     return 0;
 }

@@ -20,6 +20,7 @@
 #include "server/store/op_cache.h"
 #include "server/store/stats.h"
 #include "server/store/store.h"
+#include "server/store/usage.h"
 
 struct chain;
 struct stack;
@@ -54,6 +55,7 @@ struct store {
     struct shard_gate *no_background;    /* opens when there are none; for store_close */
 
     struct store_events events;
+    struct usage usage;   /* of layers that are not open */
     _Atomic unsigned fds; /* of sealed layers that are open */
     unsigned fd_limit;    /* so many of them stay open */
 
