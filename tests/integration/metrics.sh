@@ -32,7 +32,7 @@ is "$(sed -n 's/^# TYPE \([^ ]*\) .*/\1/p' "$tap_tmp/metrics" | sort | uniq -d)"
 api GET /v1/stats
 ok $? "the same as JSON"
 is "$(json '.exports[] | select(.name == "v") | .write.bytes')" 65536 "bytes that were written"
-is "$(json '.exports[0] | [.read, .write, .flush, .trim | (.latency | add) == .ops and (.latency | length) == 25] | all')" \
+is "$(json '.exports[0] | [.read, .write, .flush, .trim | ((.latency | add) // 0) == .ops and (.latency | length) <= 25] | all')" \
     true "the buckets hold all requests"
 is "$(json '.bounds_us | length')" 24 "the bounds of the buckets are told"
 
