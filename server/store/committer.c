@@ -85,7 +85,7 @@ static void run_checkpoint(struct pool_job *j)
 
     c->checkpoint.err = (struct err){ 0 };
     jnl_view_half(&s->journal, c->checkpoint.half, &view);
-    if (replay_to_files(&s->dir, &s->journal, &view, &s->files_lock, &c->checkpoint.err) == 0)
+    if (store_replay(s, &view, &c->checkpoint.err) == 0)
         c->checkpoint.err.code = 0;
 }
 

@@ -133,7 +133,18 @@ static int replay(struct store *s, struct err *e)
     jnl_view(&s->journal, &view);
     if (view.parts == 0)
         return 0;
-    rc = replay_to_files(&s->dir, &s->journal, &view, &s->files_lock, e);
+    rc = store_replay(s, &view, e);
+int store_replay(struct store *s, const struct journal_view *view, struct err *e)
+{
+    int rc = replay_to_files(&s->dir, &s->journal, view, &s->files_lock, e);
+
+    if ((rc == -ENOSPC || rc == -EDQUOT) && ballast_drop(&s->ballast))
+        rc = replay_to_files(&s->dir, &s->journal, view, &s->files_lock, e);
+    if (rc == 0)
+        ballast_restore(&s->ballast);
+    return rc;
+}
+
     return rc < 0 ? rc : jnl_restart(&s->journal, e);
 }
 
@@ -231,6 +242,7 @@ int store_open(const struct store_options *o, struct store **ret, struct err *e)
 {
     struct store *s = calloc(1, sizeof *s);
     int rc;
+    ballast_init(&s->ballast, s->state_fd, s->journal.half_bytes);
 
     if (!s || !(s->path = strdup(o->dir))) {
         free(s);

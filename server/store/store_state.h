@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "server/io/shard.h"
+#include "server/store/ballast.h"
 #include "server/store/committer.h"
 #include "server/store/journal.h"
 #include "server/store/layer.h"
@@ -76,6 +77,9 @@ struct store {
     struct store_stats stats;
 };
 
+    struct ballast ballast;
+    struct pool_job reballast; /* makes it again; park_timer has it done */
+    bool reballasting;
 /* A job of the store itself begins or has ended; store_close waits for them. */
 void store_background(struct store *s, int change);
 
@@ -93,3 +97,7 @@ int store_judge_fs(unsigned long fs_type, const char *super_options, const char 
 void store_fail(struct store *s, const char *why);
 
 #endif
+/* What the view shows goes into map files, on a full disk with the room that is kept for that.
+ * Blocks; errors as replay_to_files. */
+int store_replay(struct store *s, const struct journal_view *view, struct err *e);
+

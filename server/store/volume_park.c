@@ -148,9 +148,8 @@ static struct volume *not_tried(const struct store *s)
     return NULL;
 }
 
-void vol_park_tick(struct shard_timer *t)
+static void try_all(struct store *s)
 {
-    struct store *s = (struct store *)((char *)t - offsetof(struct store, park_timer));
     struct volume *v;
 
     s->park_round++;
@@ -160,6 +159,40 @@ void vol_park_tick(struct shard_timer *t)
     }
     if (s->parked_volumes)
         set_timer(s, clock_mono_ns() + RETRY_NS);
+}
+
+static struct store *store_of_reballast(struct pool_job *j)
+{
+    return (struct store *)((char *)j - offsetof(struct store, reballast));
+}
+
+static void run_reballast(struct pool_job *j)
+{
+    ballast_restore(&store_of_reballast(j)->ballast);
+}
+
+static void reballasted(struct pool_job *j)
+{
+    struct store *s = store_of_reballast(j);
+
+    s->reballasting = false;
+    if (!ballast_gone(&s->ballast))
+        try_all(s);
+    store_background(s, -1);
+}
+
+void vol_park_tick(struct shard_timer *t)
+{
+    struct store *s = (struct store *)((char *)t - offsetof(struct store, park_timer));
+
+    if (ballast_gone(&s->ballast) && !s->reballasting) {
+        s->reballasting = true;
+        s->reballast =
+            (struct pool_job){ .run = run_reballast, .done = reballasted, .home = s->shard };
+        store_background(s, 1);
+        pool_submit(s->slow_pool, &s->reballast);
+    }
+    try_all(s);
 }
 
 /* ---- quota ------------------------------------------------------------------------------------*/
@@ -184,7 +217,7 @@ int vol_park_take_room(struct vol_op *op, uint64_t block, uint64_t count)
     struct volume *v = op->v;
     uint64_t limit = v->quota_bytes / BLK_BLOCK;
 
-    if (!v->quota_bytes && !must_wait(op))
+    if (!v->quota_bytes && !must_wait(op) && !ballast_gone(&v->store->ballast))
         return 0;
     uint64_t more = blocks_not_ours(&v->top->map, block, count);
     if (!more)
@@ -192,7 +225,7 @@ int vol_park_take_room(struct vol_op *op, uint64_t block, uint64_t count)
     uint64_t held = atomic_load_explicit(&v->top->map.data_blocks, memory_order_relaxed);
     if (v->quota_bytes && (more > limit || held + v->promised_blocks > limit - more))
         return -EDQUOT;
-    if (must_wait(op))
+    if (must_wait(op) || ballast_gone(&v->store->ballast))
         return -ENOSPC;
     op->promised_blocks = more;
     v->promised_blocks += more;
