@@ -124,16 +124,6 @@ static int delete_unfinished(struct store *s, struct err *e)
     return 0;
 }
 
-/* Everything that the journal holds goes into map files. */
-static int replay(struct store *s, struct err *e)
-{
-    struct journal_view view;
-    int rc;
-
-    jnl_view(&s->journal, &view);
-    if (view.parts == 0)
-        return 0;
-    rc = store_replay(s, &view, e);
 int store_replay(struct store *s, const struct journal_view *view, struct err *e)
 {
     int rc = replay_to_files(&s->dir, &s->journal, view, &s->files_lock, e);
@@ -145,6 +135,16 @@ int store_replay(struct store *s, const struct journal_view *view, struct err *e
     return rc;
 }
 
+/* Everything that the journal holds goes into map files. */
+static int replay(struct store *s, struct err *e)
+{
+    struct journal_view view;
+    int rc;
+
+    jnl_view(&s->journal, &view);
+    if (view.parts == 0)
+        return 0;
+    rc = store_replay(s, &view, e);
     return rc < 0 ? rc : jnl_restart(&s->journal, e);
 }
 
