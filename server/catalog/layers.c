@@ -116,6 +116,29 @@ int cat_layer_release(struct catalog *c, const uint8_t id[static 16], struct err
     return rc < 0 ? rc : cat_end(c, release(c, id, e), e);
 }
 
+int cat_layer_expect(struct catalog *c, const uint8_t id[static 16], struct err *e)
+{
+    return db_run(c, e, "INSERT INTO unborn_layer VALUES (?)", "b", id, ID_BYTES);
+}
+
+static int unexpect(struct catalog *c, const uint8_t *id, struct err *e)
+{
+    int rc = db_run(c, e,
+                    "INSERT INTO dead_layer SELECT id FROM unborn_layer WHERE id = coalesce(?, id)",
+                    "b", id, ID_BYTES);
+
+    return rc < 0 ? rc
+                  : db_run(c, e, "DELETE FROM unborn_layer WHERE id = coalesce(?, id)", "b", id,
+                           ID_BYTES);
+}
+
+int cat_layer_unexpect(struct catalog *c, const uint8_t *id, struct err *e)
+{
+    int rc = cat_begin(c, e);
+
+    return rc < 0 ? rc : cat_end(c, unexpect(c, id, e), e);
+}
+
 int cat_layer_forget(struct catalog *c, const uint8_t id[static 16], struct err *e)
 {
     return db_run(c, e, "DELETE FROM dead_layer WHERE id = ?", "b", id, ID_BYTES);
@@ -189,6 +212,8 @@ static int merge(struct catalog *c, const uint8_t *lower, const uint8_t *upper,
     int rc = still_mergeable(c, lower, upper, e);
 
     if (rc == 0)
+        rc = db_run(c, e, "DELETE FROM unborn_layer WHERE id = ?", "b", merged, ID_BYTES);
+    if (rc == 0)
         rc = db_run(c, e,
                     "INSERT INTO layer SELECT ?1, l.below, u.size_bytes FROM layer l, layer u"
                     " WHERE l.id = ?2 AND u.id = ?3",
@@ -253,7 +278,8 @@ bool cat_layer_known(struct catalog *c, const uint8_t id[static 16])
     AUTO(db_done) struct db_query q;
     int rc = db_query(c, &q, NULL,
                       "SELECT 1 FROM layer WHERE id = ?1 UNION ALL"
-                      " SELECT 1 FROM dead_layer WHERE id = ?1",
+                      " SELECT 1 FROM dead_layer WHERE id = ?1 UNION ALL"
+                      " SELECT 1 FROM unborn_layer WHERE id = ?1",
                       "b", id, ID_BYTES);
 
     if (rc == 0)

@@ -39,6 +39,13 @@ int cat_layer_depth(struct catalog *c, const uint8_t id[static 16], unsigned *re
  * Nothing there is fine. */
 int cat_layer_release(struct catalog *c, const uint8_t id[static 16], struct err *e);
 
+/* A layer with this id is about to be written: whatever happens, somebody knows it. */
+int cat_layer_expect(struct catalog *c, const uint8_t id[static 16], struct err *e);
+
+/* It is of no use: a dead one.  id NULL: so are all that were expected (nobody writes them any
+ * more: the start). */
+int cat_layer_unexpect(struct catalog *c, const uint8_t *id, struct err *e);
+
 /* The files of a dead layer are gone. */
 int cat_layer_forget(struct catalog *c, const uint8_t id[static 16], struct err *e);
 
@@ -53,8 +60,8 @@ int cat_layer_dead(struct catalog *c, const uint8_t *after, uint8_t (*ret)[16], 
 int cat_layer_mergeable(struct catalog *c, const uint8_t *after, uint8_t ret_lower[static 16],
                         uint8_t ret_upper[static 16], struct err *e);
 
-/* `merged`, a new row, takes the places of both; they become dead ones.  -ESTALE: they are no such
- * pair any more. */
+/* `merged`, which was expected, takes the places of both; they become dead ones.  -ESTALE: they are
+ * no such pair any more. */
 int cat_layer_merge(struct catalog *c, const uint8_t lower[static 16],
                     const uint8_t upper[static 16], const uint8_t merged[static 16], struct err *e);
 
@@ -69,8 +76,8 @@ struct cat_layer {
 int cat_layer_list(struct catalog *c, int (*each)(void *ctx, const struct cat_layer *l), void *ctx,
                    struct err *e);
 
-/* True for a layer whose files are the catalog's business, dead ones too.  A catalog that cannot
- * answer says true: nothing is swept. */
+/* True for a layer whose files are the catalog's business, dead and expected ones too.  A catalog
+ * that cannot answer says true: nothing is swept. */
 bool cat_layer_known(struct catalog *c, const uint8_t id[static 16]);
 
 #endif

@@ -5,6 +5,7 @@
  *   image            made anew: several may have one layer, and the hash may still be missing
  *   snapshot_volume  what a snapshot holds of a volume: the layer that it showed
  *   volume.quota_bytes  0: none
+ *   unborn_layer     layers that are being written, and will be in `layer` or in `dead_layer`
  * The rows of image are moved with foreign keys off (catalog.c), so that what refers to them
  * stays. */
 #ifndef GRIDBOX_CATALOG_SCHEMA_SNAPSHOTS_H
@@ -46,6 +47,8 @@
     "  size_bytes INTEGER NOT NULL CHECK (size_bytes > 0),"                                        \
     "  PRIMARY KEY (snapshot_id, volume_id)) STRICT, WITHOUT ROWID;"                               \
     "CREATE INDEX snapshot_volume_volume ON snapshot_volume(volume_id);"                           \
-    "CREATE INDEX snapshot_volume_layer ON snapshot_volume(layer);"
+    "CREATE INDEX snapshot_volume_layer ON snapshot_volume(layer);"                                \
+    "CREATE TABLE unborn_layer ("                                                                  \
+    "  id BLOB PRIMARY KEY CHECK (length(id) = 16)) STRICT, WITHOUT ROWID;"
 
 #endif

@@ -13,14 +13,20 @@
 #include "server/lifecycle/lifecycle.h"
 
 struct merge_work {
+    struct control *control;
     struct lifecycle_merge pair;
-    bool written; /* pair.merged is there, and nobody knows */
+    bool open; /* the pair was taken on: it is to be finished or dropped */
     unsigned merged;
 };
 
+/* Whatever was written for the last pair, if anything was: nobody will ever name it. */
 static void merge_free(void *work)
 {
-    free(work);
+    struct merge_work *w = work;
+
+    if (w && w->open)
+        lifecycle_merge_drop(control_life(w->control), &w->pair);
+    free(w);
 }
 
 static bool is_cancelled(void *ctx)
@@ -36,21 +42,7 @@ static int merge_run(struct job *j)
 
     atomic_store(&j->progress.phase, "merge");
     j->e = (struct err){ 0 };
-    int rc = lifecycle_merge_write(j->control->store, &w->pair, is_cancelled, j, &j->e);
-    w->written = rc == 0;
-    return rc;
-}
-
-/* The server stops, or the job was cancelled when it was written already: nobody will ever name
- * it. */
-static void merge_abandon(struct job *j)
-{
-    struct merge_work *w = j->work;
-    struct err e = { 0 };
-
-    if (w->written && layer_remove(j->control->store, w->pair.merged, &e) < 0)
-        log_error("control job %s: remove a merged layer: %s", j->id, e.msg);
-    w->written = false;
+    return lifecycle_merge_write(j->control->store, &w->pair, is_cancelled, j, &j->e);
 }
 
 static bool merge_conclude(struct job *j)
@@ -62,16 +54,18 @@ static bool merge_conclude(struct job *j)
 
     if (j->rc == -ECANCELED)
         return false;
-    w->written = false;
+    w->open = false;
     if (j->rc == 0)
         j->rc = lifecycle_merge_finish(l, &w->pair, &j->e);
+    else
+        lifecycle_merge_drop(l, &w->pair);
     if (j->rc == 0)
         w->merged++;
     else if (j->rc != -ESTALE)
         log_warn("control merge: a pair of layers stays as it is: %s", j->e.msg);
     /* A pair that would not is passed by; one that would may be part of another pair. */
-    int more = lifecycle_merge_next(l, j->rc == 0 ? NULL : &at, &w->pair, &e);
-    if (more == 1)
+    w->open = lifecycle_merge_next(l, j->rc == 0 ? NULL : &at, &w->pair, &e) == 1;
+    if (w->open)
         return true;
     if (w->merged || j->rc == -ESTALE) {
         j->rc = 0;
@@ -84,7 +78,6 @@ static const struct job_kind merge_kind = {
     .name = "merge",
     .run = merge_run,
     .conclude = merge_conclude,
-    .abandon = merge_abandon,
     .free = merge_free,
 };
 
@@ -101,9 +94,10 @@ void jobs_merge(struct control *c)
         return;
     struct merge_work *w = rc == 1 ? calloc(1, sizeof *w) : NULL;
     if (w) {
-        w->pair = pair;
+        *w = (struct merge_work){ .control = c, .pair = pair, .open = true };
         rc = jobs_add(c, &merge_kind, "layers", w, &j, &e);
     } else if (rc == 1) {
+        lifecycle_merge_drop(control_life(c), &pair);
         rc = err_set(&e, -ENOMEM, "out of memory");
     }
     if (rc < 0)

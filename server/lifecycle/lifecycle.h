@@ -173,15 +173,19 @@ void lifecycle_sweep(struct lifecycle *l);
 struct lifecycle_merge {
     struct layer_id lower, upper, merged;
 };
-/* 1: found one; 0: there is none.  after (may be NULL): look behind this pair only. */
+/* 1: found one; 0: there is none.  after (may be NULL): look behind this pair only.  The id of the
+ * merged layer is chosen and written down: _finish or _drop must follow (else the next start does
+ * what _drop does). */
 int lifecycle_merge_next(struct lifecycle *l, const struct lifecycle_merge *after,
                          struct lifecycle_merge *ret, struct err *e);
-/* Any thread; blocks.  Errors of store_merge. */
+/* Any thread; blocks.  Errors of store_merge, after which only _drop makes sense. */
 int lifecycle_merge_write(struct store *s, struct lifecycle_merge *m, bool (*cancelled)(void *ctx),
                           void *ctx, struct err *e);
 /* After a successful _write: everything that stood on the two stands on the merged one; the two are
- * dead.  -ESTALE: the pair is no longer what it was; the merged layer is removed again. */
+ * dead.  -ESTALE: the pair is no longer what it was.  On failure it has done what _drop does. */
 int lifecycle_merge_finish(struct lifecycle *l, const struct lifecycle_merge *m, struct err *e);
+/* Nothing came of it; the merged layer, if it is there, is dead. */
+void lifecycle_merge_drop(struct lifecycle *l, const struct lifecycle_merge *m);
 /* All of it, here and now, until no pair is left. */
 int lifecycle_merge_all(struct lifecycle *l, struct err *e);
 

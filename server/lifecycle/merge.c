@@ -9,6 +9,7 @@
 
 #include "server/base/auto.h"
 #include "server/base/log.h"
+#include "server/base/name.h"
 #include "server/catalog/catalog.h"
 #include "server/catalog/layers.h"
 #include "server/export/export.h"
@@ -21,15 +22,29 @@ int lifecycle_merge_next(struct lifecycle *l, const struct lifecycle_merge *afte
     int rc =
         cat_layer_mergeable(l->catalog, after ? after->lower.b : NULL, m.lower.b, m.upper.b, e);
 
-    if (rc == 1)
-        *ret = m;
-    return rc;
+    if (rc != 1)
+        return rc;
+    random_bytes(m.merged.b, sizeof m.merged.b);
+    rc = cat_layer_expect(l->catalog, m.merged.b, e);
+    if (rc < 0)
+        return rc;
+    *ret = m;
+    return 1;
 }
 
 int lifecycle_merge_write(struct store *s, struct lifecycle_merge *m, bool (*cancelled)(void *ctx),
                           void *ctx, struct err *e)
 {
-    return store_merge(s, m->lower, m->upper, cancelled, ctx, &m->merged, e);
+    return store_merge(s, m->lower, m->upper, m->merged, cancelled, ctx, e);
+}
+
+void lifecycle_merge_drop(struct lifecycle *l, const struct lifecycle_merge *m)
+{
+    struct err e = { 0 };
+
+    if (cat_layer_unexpect(l->catalog, m->merged.b, &e) < 0)
+        log_error("lifecycle: a merged layer of no use stays until the next start: %s", e.msg);
+    life_work(l);
 }
 
 struct telling {
@@ -84,9 +99,7 @@ int lifecycle_merge_finish(struct lifecycle *l, const struct lifecycle_merge *m,
     int rc = put_merged(&t, m);
 
     if (rc < 0) {
-        /* A catalog that has failed may name the layer after all: the next start sees. */
-        if (!cat_failed(l->catalog, NULL) && layer_remove(l->store, m->merged, &why) < 0)
-            log_error("lifecycle: remove a merged layer that is of no use: %s", why.msg);
+        lifecycle_merge_drop(l, m);
         return err_wrap(e, rc, "merge");
     }
     respec_send(l, &t.list);
@@ -106,6 +119,8 @@ int lifecycle_merge_all(struct lifecycle *l, struct err *e)
         rc = lifecycle_merge_write(l->store, &m, NULL, NULL, e);
         if (rc == 0)
             rc = lifecycle_merge_finish(l, &m, e);
+        else
+            lifecycle_merge_drop(l, &m);
         if (rc < 0)
             break;
     }

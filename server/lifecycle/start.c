@@ -61,6 +61,8 @@ static int raise_epochs(struct recovery *r)
         return rc;
     rc = store_recover(l->store, on_open_layer, r, r->e);
     if (rc == 0)
+        rc = cat_layer_unexpect(l->catalog, NULL, r->e);
+    if (rc == 0)
         rc = cat_volume_list(l->catalog, on_failed_volume, r, r->e);
     return cat_end(l->catalog, rc, r->e);
 }

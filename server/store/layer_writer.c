@@ -18,6 +18,15 @@
 
 int layer_create(struct store *s, uint64_t size_bytes, struct layer_writer **ret, struct err *e)
 {
+    struct layer_id id;
+
+    random_bytes(id.b, sizeof id.b);
+    return layer_create_as(s, id, size_bytes, ret, e);
+}
+
+int layer_create_as(struct store *s, struct layer_id id, uint64_t size_bytes,
+                    struct layer_writer **ret, struct err *e)
+{
     char name[LAYER_NAME_BYTES];
     int rc;
 
@@ -30,9 +39,9 @@ int layer_create(struct store *s, uint64_t size_bytes, struct layer_writer **ret
     if (!w)
         return err_set(e, -ENOMEM, "out of memory");
     w->store = s;
-    w->info =
-        (struct layer_info){ .store = s->dir.store, .size_bytes = size_bytes, .kind = DISK_IMAGE };
-    random_bytes(w->info.id.b, sizeof w->info.id.b);
+    w->info = (struct layer_info){
+        .store = s->dir.store, .id = id, .size_bytes = size_bytes, .kind = DISK_IMAGE
+    };
     map_init(&w->map, disk_blocks(size_bytes));
     w->crcs.page_count = w->map.page_count;
 

@@ -24,6 +24,7 @@
 struct merge {
     struct store *store;
     struct layer_reader lower, upper;
+    struct layer_id merged;
     struct layer_writer *writer;
     bool (*cancelled)(void *ctx);
     void *ctx;
@@ -85,7 +86,7 @@ static int copy_all(struct merge *m, struct err *e)
 }
 
 /* From two open readers to a sealed layer. */
-static int write_merged(struct merge *m, struct layer_id *ret, struct err *e)
+static int write_merged(struct merge *m, struct err *e)
 {
     const struct layer_info *lower = &m->lower.info, *upper = &m->upper.info;
     uint64_t data_bytes;
@@ -93,7 +94,7 @@ static int write_merged(struct merge *m, struct layer_id *ret, struct err *e)
 
     if (upper->size_bytes < lower->size_bytes)
         return err_set(e, -EIO, "the upper layer is smaller than the lower one");
-    rc = layer_create(m->store, upper->size_bytes, &m->writer, e);
+    rc = layer_create_as(m->store, m->merged, upper->size_bytes, &m->writer, e);
     if (rc < 0)
         return rc;
     struct layer_info *info = &m->writer->info;
@@ -110,17 +111,15 @@ static int write_merged(struct merge *m, struct layer_id *ret, struct err *e)
     rc = m->buf ? copy_all(m, e) : err_set(e, -ENOMEM, "out of memory");
     if (rc == 0)
         rc = layer_seal(m->writer, &data_bytes, e);
-    if (rc == 0)
-        *ret = layer_writer_id(m->writer);
     layer_writer_free(m->writer);
     free(m->buf);
     return rc;
 }
 
 int store_merge(struct store *s, struct layer_id lower, struct layer_id upper,
-                bool (*cancelled)(void *ctx), void *ctx, struct layer_id *ret, struct err *e)
+                struct layer_id merged, bool (*cancelled)(void *ctx), void *ctx, struct err *e)
 {
-    struct merge m = { .store = s, .cancelled = cancelled, .ctx = ctx };
+    struct merge m = { .store = s, .merged = merged, .cancelled = cancelled, .ctx = ctx };
     int rc;
 
     rc = layer_reader_open(s, lower, false, &m.lower, e);
@@ -128,7 +127,7 @@ int store_merge(struct store *s, struct layer_id lower, struct layer_id upper,
         return err_wrap(e, rc, "merge");
     rc = layer_reader_open(s, upper, false, &m.upper, e);
     if (rc == 0) {
-        rc = write_merged(&m, ret, e);
+        rc = write_merged(&m, e);
         layer_reader_done(s, &m.upper);
     }
     layer_reader_done(s, &m.lower);

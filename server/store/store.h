@@ -109,6 +109,9 @@ int store_sweep(struct store *s, bool (*keep)(void *ctx, struct layer_id id), vo
  * thread per writer. */
 struct layer_writer;
 int layer_create(struct store *s, uint64_t size_bytes, struct layer_writer **ret, struct err *e);
+/* The same with an id of the caller's, which no other layer has ever had. */
+int layer_create_as(struct store *s, struct layer_id id, uint64_t size_bytes,
+                    struct layer_writer **ret, struct err *e);
 struct layer_id layer_writer_id(const struct layer_writer *w);
 
 /* offset and length are multiples of 4 KiB but for the last block of the disk.  All-zero blocks are
@@ -208,11 +211,11 @@ int store_seal_begin(struct store *s, struct seal_volume *v, unsigned count, uns
 void store_seal_end(struct store_seal *seal, bool committed);
 
 /* ---- merging ------------------------------------------------------------------------------------
- * Writes a new sealed layer that shows what `upper` on `lower` shows (both sealed, `upper` directly
- * on `lower`), durable when this returns.  Any thread but the shard's; blocks.  cancelled() may be
- * NULL; -ECANCELED when it said true.  Nothing is left on failure. */
+ * Writes a new sealed layer, with the id `merged`, that shows what `upper` on `lower` shows (both
+ * sealed, `upper` directly on `lower`), durable when this returns.  Any thread but the shard's;
+ * blocks.  cancelled() may be NULL; -ECANCELED when it said true.  Nothing is left on failure. */
 int store_merge(struct store *s, struct layer_id lower, struct layer_id upper,
-                bool (*cancelled)(void *ctx), void *ctx, struct layer_id *ret, struct err *e);
+                struct layer_id merged, bool (*cancelled)(void *ctx), void *ctx, struct err *e);
 
 /* Control thread; blocks: from its return on no open volume or image reads `lower` or `upper` any
  * more, where `upper` lies directly on `lower`, but `merged`.  After the catalog's transaction;

@@ -235,6 +235,8 @@ static void test_merged_layer_takes_both_places(void **state)
     assert_int_equal(cat_layer_mergeable(f->c, lower, lower, upper, &f->e), 0);
 
     random_bytes(merged, sizeof merged);
+    assert_int_equal(cat_layer_expect(f->c, merged, &f->e), 0);
+    assert_true(cat_layer_known(f->c, merged));
     assert_int_equal(cat_layer_merge(f->c, first.top, second.below, merged, &f->e), 0);
     assert_int_equal(cat_layer_chain(f->c, get(f, "v").top, &chain, &f->e), 0);
     assert_int_equal(chain.count, 3);
@@ -244,6 +246,25 @@ static void test_merged_layer_takes_both_places(void **state)
     assert_memory_equal(held.layer, merged, 16);
     assert_int_equal(dead(f), 2);
     assert_int_equal(cat_layer_merge(f->c, first.top, second.below, merged, &f->e), -ESTALE);
+    assert_int_equal(cat_layer_unexpect(f->c, NULL, &f->e), 0);
+    assert_int_equal(dead(f), 2); /* it was born */
+}
+
+static void test_unborn_layers_die(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t a[16], b[16];
+
+    random_bytes(a, sizeof a);
+    random_bytes(b, sizeof b);
+    assert_int_equal(cat_layer_expect(f->c, a, &f->e), 0);
+    assert_int_equal(cat_layer_expect(f->c, b, &f->e), 0);
+    assert_int_equal(dead(f), 0);
+    assert_int_equal(cat_layer_unexpect(f->c, a, &f->e), 0);
+    assert_int_equal(dead(f), 1);
+    assert_int_equal(cat_layer_unexpect(f->c, NULL, &f->e), 0);
+    assert_int_equal(dead(f), 2);
+    assert_true(cat_layer_known(f->c, b));
 }
 
 static int take_owner(void *ctx, const struct cat_layer *l)
@@ -398,6 +419,7 @@ int main(void)
         TEST(test_names_of_snapshots_are_unique),
         TEST(test_snapshots_of_a_volume),
         TEST(test_merged_layer_takes_both_places),
+        TEST(test_unborn_layers_die),
         TEST(test_layers_say_whose_they_are),
         TEST(test_only_one_has_it_open),
         TEST_OLD(test_old_rows_are_there),

@@ -121,6 +121,7 @@ static void test_merge_that_comes_too_late(void **state)
     CHECK(lifecycle_remove(&r->l, &a, true, &e));
     lifecycle_sweep(&r->l);
     CHECK_FAILS(-ESTALE, "merge", lifecycle_merge_finish(&r->l, &m, &e));
+    lifecycle_sweep(&r->l);
     assert_int_equal(rig_files(r, "layers"), 2); /* the image's data and map */
 }
 
@@ -132,11 +133,12 @@ static void test_refused_merge_is_undone(void **state)
     make_history(r);
     remove_snapshot(r, "s1");
     unsigned files = rig_files(r, "layers");
-    rig_refuse(r, "INSERT ON dead_layer");
     assert_int_equal(lifecycle_merge_next(&r->l, NULL, &m, NULL), 1);
     CHECK(lifecycle_merge_write(r->l.store, &m, NULL, NULL, &e));
+    rig_refuse(r, "UPDATE ON layer");
     CHECK_FAILS(-EINVAL, "refused", lifecycle_merge_finish(&r->l, &m, &e));
     rig_refuse(r, NULL);
+    lifecycle_sweep(&r->l);
     assert_int_equal(rig_files(r, "layers"), files);
     assert_int_equal(depth(r, "a"), 4);
     assert_int_equal(rig_read(r, "a", 11), 0xf0);
@@ -158,6 +160,8 @@ static void test_merge_can_be_cancelled(void **state)
     unsigned files = rig_files(r, "layers");
     assert_int_equal(lifecycle_merge_next(&r->l, NULL, &m, NULL), 1);
     assert_int_equal(lifecycle_merge_write(r->l.store, &m, at_once, NULL, NULL), -ECANCELED);
+    lifecycle_merge_drop(&r->l, &m);
+    lifecycle_sweep(&r->l);
     assert_int_equal(rig_files(r, "layers"), files);
 }
 
@@ -169,11 +173,12 @@ static void test_merge_without_an_end_is_swept(void **state)
 
     make_history(r);
     remove_snapshot(r, "s1");
-    unsigned files = rig_files(r, "layers");
     assert_int_equal(lifecycle_merge_next(&r->l, NULL, &m, NULL), 1);
     CHECK(lifecycle_merge_write(r->l.store, &m, NULL, NULL, &e));
+    assert_true(rig_has(r, m.merged));
     rig_restart(r);
-    assert_int_equal(rig_files(r, "layers"), files);
+    lifecycle_sweep(&r->l);
+    assert_false(rig_has(r, m.merged));
     assert_int_equal(rig_files(r, "lost+found"), 0);
     CHECK(lifecycle_merge_all(&r->l, &e));
     assert_int_equal(depth(r, "a"), 3);

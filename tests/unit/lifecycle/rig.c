@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "server/base/clock.h"
 #include "server/base/name.h"
@@ -196,6 +197,15 @@ unsigned rig_files(const struct rig *r, const char *folder)
     if (d)
         closedir(d);
     return count;
+}
+
+bool rig_has(const struct rig *r, struct layer_id id)
+{
+    char hex[LAYER_ID_TEXT], path[160];
+
+    hex_encode(id.b, sizeof id.b, hex);
+    snprintf(path, sizeof path, "%s/layers/%s.data", r->dir, hex);
+    return access(path, F_OK) == 0;
 }
 
 void rig_refuse(struct rig *r, const char *what)

@@ -66,6 +66,8 @@ void rig_snapshot(struct rig *r, const char *name, const char *volumes);
 struct cat_counts rig_counts(struct rig *r);
 unsigned rig_files(const struct rig *r, const char *folder);
 
+bool rig_has(const struct rig *r, struct layer_id id); /* its files */
+
 /* From now on the catalog refuses this: "INSERT ON event", "UPDATE ON volume" …; NULL: no more. */
 void rig_refuse(struct rig *r, const char *what);
 

@@ -92,9 +92,10 @@ static void merge_some(struct world *w)
         return;
     unsigned upper = (unsigned)draw(w, w->chain.count - 1), lower = upper + 1;
     unsigned height = w->chain.count - 1 - upper; /* of the upper one */
-    struct layer_id ids[2] = { w->chain.id[upper], w->chain.id[lower] }, merged;
+    struct layer_id ids[2] = { w->chain.id[upper], w->chain.id[lower] };
+    struct layer_id merged = rig_new_id();
 
-    CHECK(store_merge(w->rig.store, ids[1], ids[0], NULL, NULL, &merged, &e));
+    CHECK(store_merge(w->rig.store, ids[1], ids[0], merged, NULL, NULL, &e));
     CHECK(store_restack(w->rig.store, ids[1], ids[0], merged, &e));
     for (unsigned i = 0; i < 2; i++)
         CHECK(layer_remove(w->rig.store, ids[i], &e));

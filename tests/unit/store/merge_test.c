@@ -55,18 +55,17 @@ static int tear_down(void **state)
 
 static struct layer_id merge(struct layer_id lower, struct layer_id upper)
 {
-    struct layer_id id;
+    struct layer_id id = rig_new_id();
 
-    CHECK(store_merge(rig.store, lower, upper, NULL, NULL, &id, &e));
+    CHECK(store_merge(rig.store, lower, upper, id, NULL, NULL, &e));
     return id;
 }
 
 static int try_merge(struct layer_id lower, struct layer_id upper)
 {
-    struct layer_id id;
     struct err e = { 0 };
 
-    return store_merge(rig.store, lower, upper, NULL, NULL, &id, &e);
+    return store_merge(rig.store, lower, upper, rig_new_id(), NULL, NULL, &e);
 }
 
 static struct layer_report check(struct layer_id id, bool deep)
@@ -209,13 +208,13 @@ static bool after_some(void *ctx)
 static void cancelled_merge_leaves_nothing(void **state)
 {
     unsigned files = rig_files(&rig);
-    struct layer_id id;
     struct err e = { 0 };
     int calls = 0;
 
     (void)state;
-    assert_int_equal(store_merge(rig.store, chain.id[1], chain.id[0], after_some, &calls, &id, &e),
-                     -ECANCELED);
+    assert_int_equal(
+        store_merge(rig.store, chain.id[1], chain.id[0], rig_new_id(), after_some, &calls, &e),
+        -ECANCELED);
     assert_int_equal(rig_files(&rig), files);
 }
 

@@ -214,12 +214,12 @@ static struct merged make_them_merged(void)
 {
     static struct layer_chain image, lower;
     struct merged m;
-    struct layer_id id;
+    struct layer_id id = rig_new_id();
 
     image = (struct layer_chain){ .count = 1, .id = { rig_image(&rig, SIZE) } };
     lower = chain_of(layer_on(&rig, &image, SIZE, (uint64_t[]){ 1, 2 }, 2, 7), &image);
     m.old = chain_of(layer_on(&rig, &lower, SIZE, (uint64_t[]){ 2, 4 }, 2, 8), &lower);
-    CHECK(store_merge(rig.store, m.old.id[1], m.old.id[0], NULL, NULL, &id, &e));
+    CHECK(store_merge(rig.store, m.old.id[1], m.old.id[0], id, NULL, NULL, &e));
     m.fresh = chain_of(id, &image);
     return m;
 }

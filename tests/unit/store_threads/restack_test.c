@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/base/name.h"
 #include "tests/unit/store_threads/rig.h"
 
 #define LAYERS  8  /* on the image */
@@ -198,7 +199,8 @@ static void merging_is_not_seen(void **state)
 
     while (chain.count > 2) { /* from the top down, until one layer lies on the image */
         struct layer_id upper = chain.id[0], lower = chain.id[1], merged;
-        CHECK(store_merge(g->store, lower, upper, NULL, NULL, &merged, &e));
+        random_bytes(merged.b, sizeof merged.b);
+        CHECK(store_merge(g->store, lower, upper, merged, NULL, NULL, &e));
         pthread_mutex_lock(&lock);
         chain.id[0] = merged;
         chain.count--;
