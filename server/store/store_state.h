@@ -67,6 +67,9 @@ struct store {
     struct volume *volumes;  /* that have been written to */
     struct shard_timer tick; /* marks volumes clean; set while there are such volumes */
     struct shard_timer settle_timer;
+    struct ballast ballast;
+    struct pool_job reballast; /* makes it again; park_timer has it done */
+    bool reballasting;
     struct shard_timer park_timer; /* tries parked writes again; set while there are any */
     unsigned parked_volumes;       /* with such writes */
     uint64_t park_round;           /* how often the timer went off */
@@ -77,15 +80,16 @@ struct store {
     struct store_stats stats;
 };
 
-    struct ballast ballast;
-    struct pool_job reballast; /* makes it again; park_timer has it done */
-    bool reballasting;
 /* A job of the store itself begins or has ended; store_close waits for them. */
 void store_background(struct store *s, int change);
 
 /* Makes records durable, in one batch or more.  Any thread but the shard's; blocks.  An error is
  * final for the store. */
 int store_append(struct store *s, const struct buf *records, struct err *e);
+
+/* What the view shows goes into map files, on a full disk with the room that is kept for that.
+ * Blocks; errors as replay_to_files. */
+int store_replay(struct store *s, const struct journal_view *view, struct err *e);
 
 /* STATE's file system: refused (-ENOTSUP), or what it promises; store_fs.c. */
 int store_check_fs(int state_fd, const char **ret_durability, struct err *e);
@@ -97,7 +101,3 @@ int store_judge_fs(unsigned long fs_type, const char *super_options, const char 
 void store_fail(struct store *s, const char *why);
 
 #endif
-/* What the view shows goes into map files, on a full disk with the room that is kept for that.
- * Blocks; errors as replay_to_files. */
-int store_replay(struct store *s, const struct journal_view *view, struct err *e);
-
