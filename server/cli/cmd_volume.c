@@ -41,13 +41,6 @@ int cmd_volume_create(struct cli *c, const struct cli_args *a, struct err *e)
 
 /* ---- list
  * ---------------------------------------------------------------------------------------*/
-static bool by_command_line(const json_t *volume)
-{
-    const json_t *attachment = json_object_get(volume, "attachment");
-
-    return json_is_object(attachment) && !json_is_string(json_object_get(attachment, "host"));
-}
-
 /* "lab-1, in use", "command line", ""; "over" is one whose volume has a new epoch. */
 static const char *attached_to(const json_t *volume, char *ret, size_t size)
 {
@@ -237,24 +230,11 @@ int cmd_volume_attach(struct cli *c, const struct cli_args *a, struct err *e)
  * -----------------------------------------------------------------------------*/
 static int detach_all(struct cli *c, struct err *e)
 {
-    AUTO(client_reply_done) struct client_reply list = { 0 };
-    int rc = client_call(c->client, "GET", "/v1/volumes", NULL, 0, &list, e);
+    AUTO(client_reply_done) struct client_reply r = { 0 };
+    int rc = client_call(c->client, "DELETE", "/v1/attachments", NULL, 0, &r, e);
 
-    size_t i;
-    json_t *item;
-    json_array_foreach(json_object_get(list.json, "volumes"), i, item)
-    {
-        AUTO(client_reply_done) struct client_reply r = { 0 };
-        char path[CLIENT_PATH_SIZE];
-
-        if (!by_command_line(item))
-            continue;
-        rc = client_path(path, "/v1/volumes/", client_text(item, "name"), "/attachment", e);
-        if (rc == 0)
-            rc = client_call(c->client, "DELETE", path, NULL, 0, &r, e);
-        if (rc < 0)
-            return rc;
-    }
+    if (rc == 0 && c->json)
+        cli_print_json(c, &r);
     return rc;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* attachments - who may open which volume: POST /v1/attachments, DELETE …/attachment.
+/* attachments - who may open which volume: POST /v1/attachments, DELETE …/attachment(s).
  *
  * Order: the catalog's transaction first, for all volumes of the call, then the exports.  A new
  * attachment has a higher generation, so that the export fences the one before it. */
@@ -197,10 +197,71 @@ static void on_detach(struct http_request *r)
         http_answer_empty(r, 204);
 }
 
+/* ---- all of the command line's ------------------------------------------------------------------
+ */
+
+/* In a transaction.  Those that are left in the set are detached. */
+static int end_all(struct control *c, struct lifecycle_set *set, struct err *e)
+{
+    unsigned count = 0;
+    int rc = 0;
+
+    for (unsigned i = 0; i < set->count && rc == 0; i++) {
+        struct cat_volume v = set->v[i];
+        if (!v.attachment.id || v.attachment.host_id)
+            continue;
+        set->v[count++] = v;
+        rc = cat_volume_detach(c->catalog, &v, e);
+        if (rc == 0)
+            rc = control_event(c, e, "volume-detached", v.name, "volume %s was detached from %s",
+                               v.name, control_holder(&v.attachment));
+    }
+    set->count = count;
+    return rc;
+}
+
+static int revoke_all(struct control *c, const struct lifecycle_set *set, json_t *ret_list,
+                      struct err *e)
+{
+    AUTO(auto_free) const char **names = calloc(set->count + 1, sizeof *names);
+
+    if (!names)
+        return err_set(e, -ENOMEM, "out of memory");
+    for (unsigned i = 0; i < set->count; i++) {
+        names[i] = set->v[i].name;
+        json_array_append_new(ret_list, json_string(names[i]));
+    }
+    export_revoke_all(c->exports, names, set->count, "the volume was detached", false);
+    return 0;
+}
+
+static void on_detach_all(struct http_request *r)
+{
+    struct control *c = http_context(r);
+    AUTO(lifecycle_set_done) struct lifecycle_set set = { 0 };
+    json_t *list = json_array();
+    struct err e = { 0 };
+    int rc = lifecycle_set_all(control_life(c), &set, &e);
+
+    if (rc == 0)
+        rc = cat_begin(c->catalog, &e);
+    if (rc == 0)
+        rc = cat_end(c->catalog, end_all(c, &set, &e), &e);
+    if (rc == 0)
+        rc = revoke_all(c, &set, list, &e);
+    if (rc < 0) {
+        json_decref(list);
+        http_answer_err(r, &e);
+    } else {
+        http_answer_json(r, 200, json_pack("{s:o}", "volumes", list));
+    }
+}
+
 int control_attachment_routes(struct http *h, struct err *e)
 {
     static const struct http_route routes[] = {
         { "POST", "/v1/attachments", HTTP_ADMIN, on_attach, false },
+        { "DELETE", "/v1/attachments", HTTP_ADMIN, on_detach_all, false },
         { "DELETE", "/v1/volumes/{}/attachment", HTTP_ADMIN, on_detach, false },
     };
 

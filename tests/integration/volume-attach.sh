@@ -45,7 +45,11 @@ status_is 1 "a second detach fails"
 run gridbox volume remove v1
 status_is 1 "an attached volume cannot be removed"
 run gridbox volume detach --all
-status_is 0 "detach --all"
+is "$status $out" "0 " "detach --all"
+run gridbox volume list --json
+is "$(json '[.volumes[] | select(.attachment)] | length')" 0 "leaves none attached"
+run gridbox volume detach --all --json
+is "$(json '.volumes | length')" 0 "and then there is nothing to do"
 run gridbox volume remove v0 v1 v2
 status_is 0 "detached ones can"
 run gridbox volume list --json
