@@ -99,6 +99,11 @@ bool adopt_usage(struct store *s, struct layer_id id, uint64_t *ret_data_bytes)
     return l != NULL;
 }
 
+bool adopt_unsynced(const struct store *s, struct layer_id id)
+{
+    return id_set_has(&s->unsynced, id);
+}
+
 void adopt_forget(struct store *s, struct layer_id id)
 {
     pthread_mutex_lock(&s->lock);
@@ -111,6 +116,7 @@ void adopt_forget(struct store *s, struct layer_id id)
 
 void adopt_done(struct store *s)
 {
+    id_set_done(&s->unsynced);
     while (s->adopted)
         free_adopted(take(s, s->adopted->id));
 }
@@ -119,7 +125,8 @@ void adopt_done(struct store *s)
 
 struct adoption {
     struct store *store;
-    struct id_set failed, maybe; /* maybe: it has pages, or records, or its map file says OPEN */
+    struct id_set failed, live;
+    struct id_set maybe; /* it is live, or has records, or its map file says OPEN */
     struct err *e;
 };
 
@@ -127,7 +134,9 @@ static int note_live(void *ctx, struct layer_id id, bool failed)
 {
     struct adoption *a = ctx;
 
-    id_set_add(failed ? &a->failed : &a->maybe, id);
+    id_set_add(failed ? &a->failed : &a->live, id);
+    if (!failed)
+        id_set_add(&a->maybe, id);
     return 0;
 }
 
@@ -157,16 +166,24 @@ static int note_open_files(struct adoption *a)
     return rc;
 }
 
-/* One that is marked open has answered writes that are not durable; one that is marked clean has
- * none, whatever the live file holds of it. */
+/* One that is marked open has answered writes that are not durable.  One that is marked clean has
+ * none, whatever the live file holds of it; but a write that was not answered may show, and what
+ * shows must be synced before anybody is told that it is. */
 static int adopt_one(void *ctx, const struct layer_info *info, struct map *map, struct err *e)
 {
     struct adoption *a = ctx;
     char text[9];
     int rc;
 
-    if (info->kind != DISK_TOP || info->mark != DISK_OPEN || id_set_has(&a->failed, info->id)) {
+    if (id_set_has(&a->failed, info->id)) {
         live_release(a->store->live, info->id);
+        return 0;
+    }
+    if (info->kind != DISK_TOP || info->mark != DISK_OPEN) {
+        if (id_set_has(&a->live, info->id)) {
+            live_written(a->store->live, info->id);
+            id_set_add(&a->store->unsynced, info->id);
+        }
         return 0;
     }
     struct layer *l = calloc(1, sizeof *l);
@@ -192,7 +209,7 @@ static int drop_gone(void *ctx, struct layer_id id, bool failed)
 {
     struct store *s = ctx;
 
-    if (!*find(s, id) && !failed)
+    if (!*find(s, id) && !id_set_has(&s->unsynced, id) && !failed)
         live_forget(s->live, id);
     return 0;
 }
@@ -211,11 +228,13 @@ static int adopt_what_counts(struct adoption *a)
         rc = jnl_each(&s->journal, &view, note_record, a, a->e);
     if (rc == 0)
         rc = note_open_files(a);
-    if (rc == 0 &&
-        (a->maybe.incomplete || a->failed.incomplete || !(ids = id_set_list(&a->maybe, &count))))
+    if (rc == 0 && (a->maybe.incomplete || a->live.incomplete || a->failed.incomplete ||
+                    !(ids = id_set_list(&a->maybe, &count))))
         rc = err_set(a->e, -ENOMEM, "out of memory");
     if (rc == 0)
         rc = replay_each(&s->dir, &s->journal, ids, count, adopt_one, a, a->e);
+    if (rc == 0 && s->unsynced.incomplete)
+        rc = err_set(a->e, -ENOMEM, "out of memory");
     return rc == 0 ? live_each_layer(s->live, drop_gone, s) : rc;
 }
 
@@ -225,6 +244,7 @@ int adopt_all(struct store *s, struct err *e)
     int rc = adopt_what_counts(&a);
 
     id_set_done(&a.failed);
+    id_set_done(&a.live);
     id_set_done(&a.maybe);
     if (rc < 0)
         adopt_done(s);
@@ -459,10 +479,29 @@ void adopt_wait(struct store *s, struct layer_id id)
     (void)wait_for(s, id, false);
 }
 
+/* One that is marked clean, but was being written to. */
+static int sync_clean(struct store *s, struct layer_id id)
+{
+    const struct file_ops *ops = s->ops;
+    int fd, rc;
+
+    if (!id_set_has(&s->unsynced, id)) /* made at start; never changed */
+        return 0;
+    rc = lay_open_data(&s->dir, id, false, &fd, NULL);
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc;
+    rc = ops->sync_data(ops->ctx, fd);
+    ops->close(ops->ctx, fd);
+    return rc;
+}
+
 int store_settle(struct store *s, struct layer_id id, struct err *e)
 {
     char text[9];
     int rc = wait_for(s, id, true);
+
+    if (rc == 0)
+        rc = sync_clean(s, id);
 
     return rc < 0 ? err_set(e, rc,
                             "layer %s: what was written before the server was killed cannot "

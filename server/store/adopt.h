@@ -30,6 +30,9 @@ bool adopt_take(struct store *s, struct layer *top);
 /* It could not be opened: as before. */
 void adopt_put_back(struct store *s, struct layer *top);
 
+/* May its data file hold what is not on disk, though it is marked clean?  Any thread. */
+bool adopt_unsynced(const struct store *s, struct layer_id id);
+
 /* Is it just being settled?  Then it will be on no list soon.  Any thread. */
 bool adopt_settling(struct store *s, struct layer_id id);
 /* Waits while it is.  Any thread but the shard's. */

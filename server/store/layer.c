@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "server/base/checked.h"
 #include "server/base/clock.h"
@@ -269,23 +271,56 @@ void lay_close_fds(const struct file_ops *ops, struct layer_fds *fds)
     *fds = LAYER_NO_FDS;
 }
 
-/* The data file: locked before it is emptied, for it may be a leftover. */
-static int make_data(const struct layer_dir *d, const char *name, uint64_t size_bytes, int *ret_fd,
-                     struct err *e)
+/* Does the file hold anything?  (A file system that cannot tell says that it does, if it has
+ * blocks.) */
+static bool has_content(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && st.st_blocks && lseek(fd, 0, SEEK_DATA) >= 0;
+}
+
+static int map_is_gone(const char *name, struct err *e)
+{
+    return err_set(e, -EIO,
+                   "layers/%s holds data, but what says where is gone (its map file, or the "
+                   "journal)",
+                   name);
+}
+
+int lay_check_unmade(const struct layer_dir *d, struct layer_id id, struct err *e)
+{
+    char name[LAYER_NAME_BYTES];
+
+    lay_file_name(id, ".data", name);
+    int fd = d->ops->open_at(d->ops->ctx, d->fd, name, O_RDONLY, 0);
+    if (fd == -ENOENT)
+        return 0;
+    if (fd < 0)
+        return err_set(e, fd, "layers/%s: %s", name, strerror(-fd));
+    bool gone = has_content(fd);
+    d->ops->close(d->ops->ctx, fd);
+    return gone ? map_is_gone(name, e) : 0;
+}
+
+int lay_make_data(const struct layer_dir *d, const struct layer_info *info, int *ret_fd,
+                  struct err *e)
 {
     const struct file_ops *ops = d->ops;
+    char name[LAYER_NAME_BYTES];
     int rc;
 
+    lay_file_name(info->id, ".data", name);
     int fd = ops->open_at(ops->ctx, d->fd, name, O_RDWR | O_CREAT, 0600);
     if (fd < 0)
         return err_set(e, fd, "layers/%s: %s", name, strerror(-fd));
     rc = lock_wait(ops, fd);
+    if (rc == 0 && has_content(fd)) {
+        ops->close(ops->ctx, fd);
+        return map_is_gone(name, e);
+    }
     if (rc == 0)
-        rc = ops->truncate(ops->ctx, fd, 0);
-    if (rc == 0)
-        rc = ops->truncate(ops->ctx, fd, round_up(size_bytes, DISK_BLOCK));
-    if (rc == 0)
-        rc = ops->sync_data(ops->ctx, fd);
+        rc = ops->truncate(ops->ctx, fd, round_up(info->size_bytes, DISK_BLOCK));
     if (rc < 0) {
         ops->unlink_at(ops->ctx, d->fd, name);
         ops->close(ops->ctx, fd);
@@ -295,34 +330,10 @@ static int make_data(const struct layer_dir *d, const char *name, uint64_t size_
     return 0;
 }
 
-int lay_make_files(const struct layer_dir *d, const struct layer_info *info, int *ret_fd,
-                   struct err *e)
-{
-    char name[LAYER_NAME_BYTES];
-    struct map empty;
-    int fd = -1, rc;
-
-    lay_file_name(info->id, ".data", name);
-    rc = make_data(d, name, info->size_bytes, &fd, e);
-    if (rc < 0)
-        return rc;
-
-    /* One sync of the directory makes both names durable; the map's comes last. */
-    map_init(&empty, disk_blocks(info->size_bytes));
-    rc = lay_write_map(d, info, &empty, NULL, true, e);
-    map_done(&empty);
-    if (rc < 0) {
-        lay_delete_files(d, info->id, NULL);
-        d->ops->close(d->ops->ctx, fd);
-        return rc;
-    }
-    *ret_fd = fd;
-    return 0;
-}
-
 int lay_delete_files(const struct layer_dir *d, struct layer_id id, struct err *e)
 {
-    static const char *const suffixes[] = { ".map", ".data" }; /* without a map it is not there */
+    /* The data first: without it, neither a map file nor a MAKE record means anything. */
+    static const char *const suffixes[] = { ".data", ".map" };
     const struct file_ops *ops = d->ops;
     int rc;
 

@@ -44,18 +44,18 @@ struct layer {
     _Atomic unsigned refs; /* volume (its top), stacks, reads in flight */
 
     /* The shard's; of a sealed layer. */
-    unsigned fd_users; /* jobs that use data_fd */
-    bool fd_counted;   /* data_fd counts against the store's limit */
-    bool damaged;      /* a block of it was found to be wrong: all reads compare from now on */
+    unsigned fd_users;    /* jobs that use data_fd */
+    bool fd_counted;      /* data_fd counts against the store's limit */
+    bool damaged;         /* a block of it was found to be wrong: all reads compare from now on */
     struct crc_seen seen; /* blocks that were compared with their checksums */
-    char *mapped;      /* its data file (loan.c); NULL: not yet */
+    char *mapped;         /* its data file (loan.c); NULL: not yet */
     uint64_t mapped_bytes;
     uint64_t fd_used; /* store.fd_clock when it was read last */
 
     /* The store's list of open layers (open_layers.h); its lock guards these. */
     struct layer_id id;
-    bool is_top; /* belongs to one volume; else several stacks share it */
-    bool loaded; /* info and map are there; a top is on the list before they are */
+    bool is_top;    /* belongs to one volume; else several stacks share it */
+    bool loaded;    /* info and map are there; a top is on the list before they are */
     bool unsettled; /* answered writes of a process that was killed cannot be brought to disk */
     bool listed;
     struct layer *next;
@@ -97,10 +97,13 @@ int lay_open_sealed(const struct layer_dir *d, struct layer_id id, bool with_crc
                     struct layer_fds *ret, struct err *e);
 void lay_close_fds(const struct file_ops *ops, struct layer_fds *fds); /* idempotent */
 
-/* Makes the files of a new top: data of the right size, locked, then an empty map, all durable.
- * On failure nothing is left.  A leftover data file without a map is written over. */
-int lay_make_files(const struct layer_dir *d, const struct layer_info *info, int *ret_fd,
-                   struct err *e);
+/* Makes the data file of a new top: of the right size, locked; not durable.  On failure nothing is
+ * left.  An empty leftover is taken; -EIO: it is not empty, so its map is missing. */
+int lay_make_data(const struct layer_dir *d, const struct layer_info *info, int *ret_fd,
+                  struct err *e);
+
+/* The layer has neither map file nor MAKE record: -EIO when it has data all the same. */
+int lay_check_unmade(const struct layer_dir *d, struct layer_id id, struct err *e);
 
 /* Deletes both files; those that are not there are fine. */
 int lay_delete_files(const struct layer_dir *d, struct layer_id id, struct err *e);

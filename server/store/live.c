@@ -244,6 +244,25 @@ void live_forget(struct live *l, struct layer_id layer)
     let_go(l, layer, true);
 }
 
+void live_written(struct live *l, struct layer_id layer)
+{
+    bool noted = false;
+
+    pthread_mutex_lock(&l->lock);
+    for (uint32_t i = 0; i < l->header->entries; i++) {
+        struct live_entry *entry = &l->table[i];
+        if ((entry->state != LIVE_PAGE && entry->state != LIVE_WRITTEN) || !is_layer(entry, layer))
+            continue;
+        if (noted) {
+            give_entry(l, i);
+        } else {
+            set_state(entry, LIVE_WRITTEN);
+            noted = true;
+        }
+    }
+    pthread_mutex_unlock(&l->lock);
+}
+
 void live_fail(struct live *l, struct layer_id layer)
 {
     bool told = false;

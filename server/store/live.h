@@ -78,12 +78,16 @@ void live_release(struct live *l, struct layer_id layer);
  */
 void live_forget(struct live *l, struct layer_id layer);
 
+/* The layer's pages say nothing new, and are let go; but that it has been written to stays noted
+ * until live_release. */
+void live_written(struct live *l, struct layer_id layer);
+
 /* The layer has failed: so it is named to the next process, which will not look at its pages.  Its
  * map may go on using them. */
 void live_fail(struct live *l, struct layer_id layer);
 
 /* ---- after live_open said adopted ---------------------------------------------------------------
- * Calls each() once per layer that has entries: failed, or with pages.  Stops at its first error.
+ * Calls each() once per layer that has entries: failed, or written to.  Stops at its first error.
  * -EBADMSG: the table contradicts itself. */
 int live_each_layer(struct live *l, int (*each)(void *ctx, struct layer_id id, bool failed),
                     void *ctx);

@@ -58,7 +58,7 @@ const char *live_table_wrong(const struct live_entry *table, uint32_t count)
     if (!pages)
         return "out of memory";
     for (uint32_t i = 0; i < count; i++) {
-        if (table[i].state > LIVE_FAILED)
+        if (table[i].state > LIVE_WRITTEN)
             return "an entry of an unknown kind";
         if (table[i].state == LIVE_PAGE)
             pages[used++] = table[i];

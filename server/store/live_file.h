@@ -46,8 +46,9 @@ static_assert(offsetof(struct live_header, state) == 96, "no padding");
 
 enum live_entry_state {
     LIVE_FREE = 0,
-    LIVE_PAGE = 1,   /* the slot of this number is that page of the layer's map */
-    LIVE_FAILED = 2, /* the layer has failed; page and slot say nothing */
+    LIVE_PAGE = 1,    /* the slot of this number is that page of the layer's map */
+    LIVE_FAILED = 2,  /* the layer has failed; page and slot say nothing */
+    LIVE_WRITTEN = 3, /* its data file was written to and perhaps not synced; likewise */
 };
 
 struct live_entry {

@@ -60,7 +60,17 @@ static int open_dirs(struct store *s, struct err *e)
     s->dir.fd = openat(s->state_fd, "layers", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s->dir.fd < 0)
         return err_errno(e, "%s/layers", s->path);
-    rc = s->ops->sync_dir(s->ops->ctx, s->state_fd);
+    return 0;
+}
+
+/* Names that are there are relied on from now on; a process that was killed may not have synced
+ * them. */
+static int sync_dirs(struct store *s, struct err *e)
+{
+    int rc = s->ops->sync_dir(s->ops->ctx, s->state_fd);
+
+    if (rc == 0)
+        rc = s->ops->sync_dir(s->ops->ctx, s->dir.fd);
     return rc < 0 ? err_set(e, rc, "sync %s: %s", s->path, strerror(-rc)) : 0;
 }
 
@@ -224,12 +234,15 @@ static int open_parts(struct store *s, const struct store_options *o, struct err
     if (rc == 0)
         rc = open_dirs(s, e);
     if (rc == 0)
+        rc = sync_dirs(s, e);
+    if (rc == 0)
         rc = delete_unfinished(s, e);
     if (rc == 0)
         rc = jnl_open(&s->journal, s->ops, s->state_fd, o->journal_bytes, e);
     if (rc < 0)
         return rc;
     s->dir.store = s->journal.store;
+    ballast_init(&s->ballast, s->state_fd, s->journal.half_bytes);
     rc = begin(s, o, e);
     if (rc == 0 && committer_init(&s->committer, s) < 0)
         rc = err_set(e, -ENOMEM, "out of memory");
@@ -242,7 +255,6 @@ int store_open(const struct store_options *o, struct store **ret, struct err *e)
 {
     struct store *s = calloc(1, sizeof *s);
     int rc;
-    ballast_init(&s->ballast, s->state_fd, s->journal.half_bytes);
 
     if (!s || !(s->path = strdup(o->dir))) {
         free(s);

@@ -30,6 +30,14 @@ struct volume;
 
 #define STORE_BUCKETS 256u
 
+/* Tops whose files are being made (volume_make.c); the shard's but for the job. */
+struct maker {
+    struct volume *waiting, *group;
+    struct shard_task task;
+    struct pool_job job; /* uses group, error */
+    int error;
+};
+
 struct store {
     const struct file_ops *ops;
     struct shard *shard;
@@ -50,6 +58,7 @@ struct store {
     struct shard_gate *layer_gone;       /* opened when a layer is freed; NULL: nobody waits */
     struct chain *chains;                /* of the devices */
     struct layer *adopted;               /* tops of a process that was killed (adopt.h) */
+    struct id_set unsynced;              /* others that it was writing to; made at start */
     struct settle *settling;             /* of these, those that are being brought to disk */
     struct store_seal *seals;            /* that are under way (volume_seal.c) */
     unsigned background;                 /* jobs of the store itself that have not ended */
@@ -63,6 +72,7 @@ struct store {
     /* The shard's. */
     uint64_t fd_clock; /* rises when another sealed layer is read than the last time */
     struct committer committer;
+    struct maker maker;
     struct op_cache read_ops, volume_ops, bounces;
     struct volume *volumes;  /* that have been written to */
     struct shard_timer tick; /* marks volumes clean; set while there are such volumes */

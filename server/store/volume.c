@@ -196,7 +196,7 @@ static int open_top(struct volume *v, const struct volume_spec *spec, struct err
                                      .kind = DISK_TOP };
         map_init(&v->top->map, disk_blocks(spec->size_bytes));
         vol_live_home(v);
-        return 0;
+        return lay_check_unmade(d, spec->top, e);
     }
     if (rc < 0)
         return err_set(e, rc, "%s", why.msg);
@@ -208,6 +208,8 @@ static int open_top(struct volume *v, const struct volume_spec *spec, struct err
     rc = lay_set_size(d, info);
     if (rc < 0)
         return err_set(e, rc, "the size of its data file: %s", strerror(-rc));
+    /* Its content, or its size, was perhaps never synced. */
+    v->dirty = v->dirty || adopt_unsynced(v->store, spec->top) || v->top->map.data_blocks == 0;
     vol_live_home(v);
     v->files = FILES_READY;
     v->mark.durable = v->mark.wanted = info->mark;

@@ -2,6 +2,7 @@
 /* volume - the state of one writable disk, for the volume_*.c files of this room.
  *
  *   volume.c        opened, closed, failed; reads
+ *   volume_make.c   the files of its top, at the first write
  *   volume_op.c     a mutating request from its gate to its answer
  *   volume_write.c  one piece of it, under its range: first touch, write, zero, punch
  *   volume_file.c   its bytes into the data file, here or on the pool
@@ -66,7 +67,7 @@ struct vol_list {
 
 enum vol_files {
     FILES_NONE,   /* the top was never written to */
-    FILES_MAKING, /* on the slow pool; mutators are gated */
+    FILES_MAKING, /* until MAKE is durable; mutators are gated */
     FILES_READY,
 };
 
@@ -81,9 +82,10 @@ struct volume {
     enum vol_files files;
     struct vol_list gated; /* wait for the files */
     struct {
-        struct pool_job job;
+        bool recording; /* the files are there, MAKE is on its way to the journal */
         int error;
         struct err err;
+        struct volume *next; /* of those that are made together */
     } make;
 
     struct {
@@ -96,8 +98,8 @@ struct volume {
     unsigned running;  /* requests of any kind, answered or not, that are not over */
     unsigned mutators; /* of these: that change something and have begun */
     bool failed, closing;
-    bool adopted; /* its map is what a process that was killed left; while it is being opened */
-    bool discarding;          /* closing, and what was written is of no use to anyone */
+    bool adopted;    /* its map is what a process that was killed left; while it is being opened */
+    bool discarding; /* closing, and what was written is of no use to anyone */
     struct seal_member *seal; /* volume_seal.c's; NULL: none is under way */
     bool held_back;           /* by it: new mutators and flushes wait in `held` */
     struct vol_list held;
@@ -231,6 +233,14 @@ void vol_enlist(struct volume *v);
 /* All that wait for files go on, or (error) end, or (-ENOSPC) are parked. */
 void vol_op_ungate(struct volume *v, int error);
 
+/* ---- volume_make.c ----------------------------------------------------------------------------*/
+
+void vol_make_init(struct store *s);
+/* FILES_NONE: makes them; what is gated goes on when they are there, durably. */
+void vol_make_files(struct volume *v);
+/* vol_mark_made() is over. */
+void vol_made(struct volume *v, int error);
+
 /* ---- volume_write.c ---------------------------------------------------------------------------
  * Run one piece whose range is held; each ends with vol_op_piece_done(). */
 void vol_write_piece(struct vol_op *op);
@@ -274,6 +284,8 @@ void vol_commit_join(struct volume *v, struct vol_op *op);
 /* Begins a commit if one is due and none runs.  The volume may be gone afterwards. */
 void vol_commit_kick(struct volume *v);
 void vol_mark_want(struct volume *v, enum disk_mark mark);
+/* The data file is there: MAKE, and OPEN with it; then vol_made(). */
+void vol_mark_made(struct volume *v);
 /* The store's timer: looks once a second for volumes that may be marked clean. */
 void vol_tick(struct shard_timer *t);
 void vol_tick_start(struct store *s);

@@ -29,6 +29,8 @@ static void mark_kick(struct volume *v)
     if (v->mark.busy || v->failed || v->mark.durable == v->mark.wanted)
         return;
     v->mark.record.length = 0;
+    if (v->make.recording)
+        batch_add_make(&v->mark.record, &v->top->info);
     batch_add_mark(&v->mark.record, v->top->info.id, v->mark.wanted, v->top->info.generation,
                    v->top->info.epoch);
     if (v->mark.record.failed) {
@@ -49,10 +51,16 @@ static void mark_written(struct commit_entry *entry, int error)
 
     v->running++;
     v->mark.busy = false;
+    bool made = v->make.recording;
+    v->make.recording = false;
     if (error < 0) {
         vol_fail(v, strerror(-error));
+        if (made)
+            vol_made(v, error);
     } else {
         v->mark.durable = v->mark.writing;
+        if (made)
+            vol_made(v, 0);
         if (v->mark.durable == DISK_OPEN) {
             vol_op_answer_waiting(v, 0);
             vol_tick_start(v->store);
@@ -67,6 +75,17 @@ void vol_mark_want(struct volume *v, enum disk_mark mark)
 {
     v->mark.wanted = mark;
     mark_kick(v);
+}
+
+void vol_mark_made(struct volume *v)
+{
+    assert(!v->mark.busy && v->mark.durable == DISK_CLEAN);
+    v->make.recording = true;
+    vol_mark_want(v, DISK_OPEN);
+    if (!v->mark.busy && v->make.recording) { /* it failed at once */
+        v->make.recording = false;
+        vol_made(v, -EIO);
+    }
 }
 
 /* Commits, then marks clean, a volume that has been quiet for long. */

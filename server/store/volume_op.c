@@ -2,7 +2,7 @@
 /* volume_op - a mutating request from its gate to its answer.
  *
  * The order of steps:
- *   1 files of the top made and synced (first write of a volume's life)    gate
+ *   1 files of the top made (first write of a volume's life)               volume_make.c
  *   2 OPEN asked for, if the volume is clean; we go on                     volume_commit.c
  *   3 range taken, or waited for                                           range.c
  *   4 the blocks written or zeroed, their states set                       volume_write.c
@@ -27,6 +27,7 @@ void volume_init_ops(struct store *s)
     op_cache_init(&s->volume_ops, sizeof(struct vol_op), OPS_KEPT);
     op_cache_init(&s->bounces, BLK_BLOCK, BOUNCES_KEPT);
     s->tick.fn = vol_tick;
+    vol_make_init(s);
     s->park_timer.fn = vol_park_tick;
 }
 
@@ -246,44 +247,6 @@ void vol_op_ungate(struct volume *v, int error)
     v->running--;
 }
 
-static struct volume *making(struct pool_job *j)
-{
-    return (struct volume *)((char *)j - offsetof(struct volume, make.job));
-}
-
-/* On the slow pool: uses top.info, which does not change, and top.data_fd, which nobody uses. */
-static void run_make(struct pool_job *j)
-{
-    struct volume *v = making(j);
-
-    v->make.error = lay_make_files(&v->store->dir, &v->top->info, &v->top->data_fd, &v->make.err);
-}
-
-static void made(struct pool_job *j)
-{
-    struct volume *v = making(j);
-    int error = v->make.error;
-
-    v->files = error == 0 ? FILES_READY : FILES_NONE;
-    v->running++;
-    if (error == 0)
-        vol_op_ungate(v, 0);
-    else if (error == -ENOSPC || error == -EDQUOT)
-        vol_op_ungate(v, -ENOSPC);
-    else
-        vol_fail(v, v->make.err.msg);
-    v->running--;
-    vol_idle(v);
-}
-
-/* The first write of a volume's life: its files are made, synced, locked. */
-static void make_files(struct volume *v)
-{
-    v->files = FILES_MAKING;
-    v->make.job = (struct pool_job){ .run = run_make, .done = made, .home = v->store->shard };
-    pool_submit(v->store->slow_pool, &v->make.job);
-}
-
 static void answer_at_once(struct blk_req *r, int error)
 {
     r->error = error;
@@ -303,7 +266,7 @@ void vol_op_go(struct vol_op *op)
     }
     vol_list_add(&v->gated, op);
     if (v->files == FILES_NONE)
-        make_files(v);
+        vol_make_files(v);
 }
 
 void vol_op_begin(struct vol_op *op)

@@ -171,6 +171,40 @@ static void volumes_that_flush_together_share_the_sync_of_the_journal(void **sta
         rig_volume_close(v[i]);
 }
 
+static void first_writes_of_many_volumes_share_their_syncs(void **state)
+{
+    struct fixture *f = *state;
+    struct volume *v[24];
+    uint8_t buf[4096] = { 1 };
+    int error[24];
+
+    fake_run();
+    uint64_t dirs = sim_count_of(f->sim, SIM_SYNC_DIR), files = sim_count_of(f->sim, SIM_SYNC);
+    for (int i = 0; i < 24; i++) {
+        v[i] = rig_volume(&f->rig, rig_new_id(), f->image, SIZE, 1);
+        rig_begin(volume_device(v[i]), BLK_WRITE, 0, 0, 4096, buf, &error[i]);
+    }
+    fake_run();
+    assert_int_equal(sim_count_of(f->sim, SIM_SYNC_DIR) - dirs, 1);
+    assert_in_range(sim_count_of(f->sim, SIM_SYNC) - files, 1, 2); /* the journal alone */
+    for (int i = 0; i < 24; i++) {
+        assert_int_equal(error[i], 0);
+        expect_bytes(volume_device(v[i]), 0, 4096, buf);
+        rig_volume_close(v[i]);
+    }
+}
+
+static void failed_sync_of_the_directory_fails_the_first_writes(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t buf[4096] = { 1 };
+
+    sim_fail_next(f->sim, SIM_SYNC_DIR, 1, -EIO);
+    assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 0, 4096, buf), -EIO);
+    assert_int_equal(f->rig.failures, 1);
+    expect_image(f->d, 0, 4096);
+}
+
 static void short_writes_are_continued(void **state)
 {
     struct fixture *f = *state;
@@ -392,6 +426,8 @@ int main(void)
         TEST(failed_journal_fails_every_volume),
         TEST(read_error_below_fails_that_request_alone),
         TEST(volumes_that_flush_together_share_the_sync_of_the_journal),
+        TEST(first_writes_of_many_volumes_share_their_syncs),
+        TEST(failed_sync_of_the_directory_fails_the_first_writes),
         TEST(short_writes_are_continued),
         TEST(full_disk_at_any_step_of_a_write_parks_it),
         TEST(full_disk_at_a_checkpoint_is_what_room_is_kept_for),

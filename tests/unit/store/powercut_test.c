@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "server/block/blkdev.h"
+#include "tests/unit/store/fake_random.h"
 #include "tests/unit/store/fake_shard.h"
 #include "tests/unit/store/rig.h"
 #include "tests/unit/store/sim_ops.h"
@@ -390,6 +391,7 @@ static void run_world(uint64_t seed, unsigned rounds)
 {
     struct world *w = calloc(1, sizeof *w);
 
+    fake_random(seed);
     w->seed = seed;
     w->sim = sim_new(seed * 77 + 1);
     w->rig.ops = sim_ops(w->sim);

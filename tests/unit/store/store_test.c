@@ -210,7 +210,7 @@ static void unknown_layers_are_swept_if_empty_else_kept_aside(void **state)
     v = rig_volume(&f->rig, rig_new_id(), f->image, SIZE, 1);
     assert_int_equal(rig_io(volume_device(v), BLK_WRITE, 0, 0, 4096, buf), 0);
     rig_volume_close(v);
-    assert_int_equal(rig_files(&f->rig), 6);
+    assert_int_equal(rig_files(&f->rig), 4); /* their maps are in the journal */
     rig_close(&f->rig);
     snprintf(path, sizeof path, "%s/layers/%032d.data", f->rig.dir, 7); /* no map: not begun */
     close(open(path, O_WRONLY | O_CREAT, 0600));
@@ -325,6 +325,43 @@ static void removed_layer_does_not_come_back_with_a_checkpoint(void **state)
     assert_int_equal(rig_files(&f->rig), 2);
 }
 
+static void top_that_lost_its_map_is_not_taken_for_a_fresh_one(void **state)
+{
+    struct fixture *f = *state;
+    struct volume *v = rig_volume(&f->rig, f->top, f->image, SIZE, 1);
+    uint8_t buf[4096] = { 1 };
+    char path[200], hex[LAYER_NAME_BYTES];
+    struct volume_spec spec = {
+        .name = "bad", .top = f->top, .below = rig_chain(f->image), .size_bytes = SIZE
+    };
+    struct err e = { 0 };
+
+    assert_int_equal(rig_io(volume_device(v), BLK_WRITE, 0, 0, 4096, buf), 0);
+    rig_volume_close(v);
+    rig_close(&f->rig);
+    rig_open(&f->rig);
+    lay_file_name(f->top, ".map", hex);
+    snprintf(path, sizeof path, "%s/layers/%s", f->rig.dir, hex);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(volume_open(f->rig.store, &spec, NULL, &v, &e), -EIO);
+    assert_non_null(strstr(e.msg, "holds data, but"));
+}
+
+static void empty_leftover_of_a_first_write_is_taken(void **state)
+{
+    struct fixture *f = *state;
+    char path[200], hex[LAYER_NAME_BYTES];
+    uint8_t buf[4096] = { 1 };
+
+    lay_file_name(f->top, ".data", hex);
+    snprintf(path, sizeof path, "%s/layers/%s", f->rig.dir, hex);
+    close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    struct volume *v = rig_volume(&f->rig, f->top, f->image, SIZE, 1);
+    assert_int_equal(rig_io(volume_device(v), BLK_WRITE, 0, 0, 4096, buf), 0);
+    expect_bytes(volume_device(v), 0, 4096, buf);
+    rig_volume_close(v);
+}
+
 static void damaged_map_stops_its_volume_alone(void **state)
 {
     struct fixture *f = *state;
@@ -342,6 +379,8 @@ static void damaged_map_stops_its_volume_alone(void **state)
         assert_int_equal(rig_io(volume_device(v), BLK_WRITE, 0, 0, 4096, buf), 0);
         rig_volume_close(v);
     }
+    rig_close(&f->rig);
+    rig_open(&f->rig); /* now there are map files */
     rig_close(&f->rig);
     lay_file_name(tops[0], ".map", hex);
     snprintf(path, sizeof path, "%s/layers/%s", f->rig.dir, hex);
@@ -373,6 +412,8 @@ int main(void)
         TEST(writer_takes_any_order_and_a_short_last_block),
         TEST(layer_in_use_is_neither_removed_nor_opened_twice),
         TEST(removed_layer_does_not_come_back_with_a_checkpoint),
+        TEST(top_that_lost_its_map_is_not_taken_for_a_fresh_one),
+        TEST(empty_leftover_of_a_first_write_is_taken),
         TEST(damaged_map_stops_its_volume_alone),
     };
 

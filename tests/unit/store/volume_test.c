@@ -201,7 +201,8 @@ static void first_answer_waits_for_the_open_mark(void **state)
     int error;
 
     rig_begin(f->d, BLK_WRITE, 0, 0, 4096, buf, &error);
-    assert_int_equal(fake_jobs(fake_slow_pool()), 1); /* the files */
+    while (fake_jobs(fake_slow_pool()) == 0)
+        assert_true(fake_step()); /* the files */
     assert_true(fake_step());
     assert_true(fake_step()); /* files made; mark asked for */
     fake_hold(fake_slow_pool(), true);
@@ -369,7 +370,7 @@ static void untouched_volume_has_no_files(void **state)
     assert_int_equal(rig_io(f->d, BLK_FLUSH, 0, 0, 0, NULL), 0);
     assert_int_equal(rig_files(&f->rig), 2); /* the image's */
     assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 0, 4096, buf), 0);
-    assert_int_equal(rig_files(&f->rig), 4);
+    assert_int_equal(rig_files(&f->rig), 3); /* its map is in the journal for now */
 }
 
 static void reopened_volume_has_what_is_in_the_journal_alone(void **state)
