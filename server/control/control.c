@@ -109,8 +109,8 @@ void control_uri(const struct control *c, const char *name,
 
     control_nbd_host(c, host);
     hex_encode(token, EXPORT_TOKEN_BYTES, hex);
-    snprintf(ret, size, strchr(host, ':') ? "nbd://[%s]:%u/%s.%s" : "nbd://%s:%u/%s.%s", host,
-             control_nbd_port(c), name, hex);
+    snprintf(ret, size, strchr(host, ':') ? "nbd%s://[%s]:%u/%s.%s" : "nbd%s://%s:%u/%s.%s",
+             c->nbd_secure ? "s" : "", host, control_nbd_port(c), name, hex);
 }
 
 const char *control_holder(const struct cat_attachment *a)

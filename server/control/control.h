@@ -43,6 +43,7 @@ struct control {
 
     const char *state_dir;
     const char *scratch_dir;  /* STATE/tmp */
+    bool nbd_secure;          /* NBD wants TLS: so do its URIs */
     const char *advertise;    /* numeric address for URIs; NULL = the listening one */
     const char *boot_address; /* of the boot interface; NULL = none */
     uint64_t image_limit_bytes;

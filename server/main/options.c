@@ -183,6 +183,21 @@ static int set_log_level(struct options *o, const struct setting *s, const char 
     return err_set(e, -EINVAL, "'%.40s' is not one of error, warn, info, debug", text);
 }
 
+static int set_nbd_tls(struct options *o, const struct setting *s, const char *text, struct err *e)
+{
+    static const char *const names[] = {
+        [NBD_TLS_OFF] = "off", [NBD_TLS_ALLOW] = "allow", [NBD_TLS_REQUIRE] = "require"
+    };
+
+    (void)s;
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(text, names[i]) == 0) {
+            o->nbd_tls = i;
+            return 0;
+        }
+    return err_set(e, -EINVAL, "'%.40s' is not one of off, allow, require", text);
+}
+
 static int set_switch(struct options *o, const struct setting *s, const char *text, struct err *e)
 {
     bool on = strcmp(text, "true") == 0;
@@ -207,6 +222,16 @@ static const struct setting settings[] = {
       AT(http), SETTING_LIST, false },
     { "nbd", "ADDR:PORT", "address of the NBD server; may be given again (" NBD_DEFAULT ")",
       set_listen, AT(nbd), SETTING_LIST, false },
+    { "nbd-tls", "MODE", "TLS for NBD: off, allow or require (off)", set_nbd_tls, AT(nbd_tls),
+      SETTING_NUMBER, false },
+    { "nbd-tls-cert", "FILE", "our certificate and its chain, PEM", set_path, AT(nbd_tls_cert),
+      SETTING_TEXT, false },
+    { "nbd-tls-key", "FILE", "its private key, PEM", set_path, AT(nbd_tls_key), SETTING_TEXT,
+      false },
+    { "nbd-tls-ca", "FILE", "clients need a certificate signed by one of these, PEM", set_path,
+      AT(nbd_tls_ca), SETTING_TEXT, false },
+    { "nbd-tls-psk", "FILE", "pre-shared keys: lines USER:HEX, as psktool writes them", set_path,
+      AT(nbd_tls_psk), SETTING_TEXT, false },
     { "advertise", "ADDR", "address that clients are told to connect to", set_ip, AT(advertise),
       SETTING_TEXT, false },
     { "boot", "IFACE", "serve PCs that boot from the network of this interface", set_interface,
@@ -334,8 +359,30 @@ static int set_defaults(struct options *o, struct err *e)
     return rc;
 }
 
+static int check_tls(const struct options *o, struct err *e)
+{
+    bool files = o->nbd_tls_cert || o->nbd_tls_key || o->nbd_tls_ca || o->nbd_tls_psk;
+
+    if (o->nbd_tls == NBD_TLS_OFF)
+        return files
+                   ? err_set(e, -EINVAL, "files for TLS need nbd-tls: --nbd-tls allow, or require")
+                   : 0;
+    if (!o->nbd_tls_cert != !o->nbd_tls_key)
+        return err_set(e, -EINVAL, "nbd-tls-cert and nbd-tls-key need each other");
+    if (o->nbd_tls_ca && !o->nbd_tls_cert)
+        return err_set(e, -EINVAL, "nbd-tls-ca needs nbd-tls-cert and nbd-tls-key");
+    if (!o->nbd_tls_cert && !o->nbd_tls_psk)
+        return err_set(e, -EINVAL,
+                       "nbd-tls needs nbd-tls-cert and nbd-tls-key, or nbd-tls-psk, or all three");
+    return 0;
+}
+
 static int check_whole(const struct options *o, struct err *e)
 {
+    int rc = check_tls(o, e);
+
+    if (rc < 0)
+        return rc;
     const char *alone = o->boot_proxy    ? "boot-proxy"
                         : o->boot_debug  ? "boot-debug"
                         : o->dhcp_range  ? "dhcp-range"

@@ -20,6 +20,8 @@ struct options {
     char *live;                     /* directory of the live maps; NULL: chosen */
     char *http[OPTIONS_LISTEN_MAX]; /* "ADDR:PORT"; the first unused one is NULL */
     char *nbd[OPTIONS_LISTEN_MAX];
+    enum { NBD_TLS_OFF, NBD_TLS_ALLOW, NBD_TLS_REQUIRE } nbd_tls;
+    char *nbd_tls_cert, *nbd_tls_key, *nbd_tls_ca, *nbd_tls_psk; /* files; NULL = none */
     char *advertise;   /* numeric address told to clients; NULL = none */
     char *boot;        /* interface; NULL = no boot service */
     char *boot_files;  /* directory; NULL = beside the program or /usr/share/gridbox/boot */

@@ -36,6 +36,7 @@
 #include "server/main/notify.h"
 #include "server/main/options.h"
 #include "server/nbd/service.h"
+#include "server/nbd/tls.h"
 #include "server/store/store.h"
 
 #define READ_THREADS 16
@@ -51,6 +52,7 @@ struct server {
     struct store *store;
     struct catalog *catalog;
     struct export_table *exports;
+    struct nbd_tls *tls;
     struct nbd_service *nbd;
     struct http *http;
     struct control control;
@@ -180,12 +182,29 @@ static int listen_nbd_on(struct server *s, unsigned n, const char *address, stru
     return rc < 0 ? err_wrap(e, rc, "NBD") : 0;
 }
 
+static int read_tls(struct server *s, struct err *e)
+{
+    const struct options *o = s->options;
+    struct nbd_tls_files files = { .certificate = o->nbd_tls_cert,
+                                   .key = o->nbd_tls_key,
+                                   .ca = o->nbd_tls_ca,
+                                   .psk = o->nbd_tls_psk };
+    int rc = o->nbd_tls == NBD_TLS_OFF ? 0 : nbd_tls_new(&files, &s->tls, e);
+
+    return rc < 0 ? err_wrap(e, rc, "NBD's TLS") : 0;
+}
+
 static int listen_nbd(struct server *s, struct err *e)
 {
     char *const *list = s->options->nbd;
     char extra[64] = "";
     unsigned n = 0;
-    int rc = nbd_service_start(s->shard, s->exports, NULL, &s->nbd, e);
+    int rc = read_tls(s, e);
+    struct nbd_limits limits = { .tls = s->tls,
+                                 .tls_required = s->options->nbd_tls == NBD_TLS_REQUIRE };
+
+    if (rc == 0)
+        rc = nbd_service_start(s->shard, s->exports, &limits, &s->nbd, e);
 
     for (; rc == 0 && n < OPTIONS_LISTEN_MAX && list[n]; n++)
         rc = listen_nbd_on(s, n, list[n], e);
@@ -350,6 +369,7 @@ static int start(struct server *s, struct err *e)
         .state_dir = s->options->state,
         .scratch_dir = s->scratch,
         .advertise = s->options->advertise,
+        .nbd_secure = s->options->nbd_tls == NBD_TLS_REQUIRE,
         .boot_address = s->options->boot ? s->interface.text : NULL,
         .image_limit_bytes = s->options->image_limit_bytes,
         .started_ns = clock_mono_ns(),
@@ -403,6 +423,7 @@ void server_stop(struct server *s)
         http_close(s->http);
     control_done(&s->control);
     nbd_service_stop(s->nbd);
+    nbd_tls_free(s->tls);
     export_table_free(s->exports);
     control_lab_free(s->control.lab);
     http_free(s->http);

@@ -206,12 +206,41 @@ static enum nbdo_next on_meta_context(struct nbdo *o, struct cursor *c, struct n
     return ack(o, out);
 }
 
+/* proto.md "NBD_OPT_STARTTLS". */
+static enum nbdo_next on_starttls(struct nbdo *o, struct cursor *c, struct nbdo_output *out)
+{
+    if (o->tls == NBDO_TLS_OFF) {
+        put_error(out, o->option, NBDW_REP_ERR_UNSUP, "this server does not offer TLS");
+        return NBDO_ANSWERED;
+    }
+    if (c->left > 0)
+        return invalid(o, "STARTTLS takes no data", out);
+    if (o->secure)
+        return invalid(o, "TLS is on already", out);
+    ack(o, out);
+    return NBDO_TLS;
+}
+
+void nbdo_secure(struct nbdo *o)
+{
+    o->secure = true;
+    o->structured = o->context = false;
+}
+
+/* proto.md "TLS versions", FORCEDTLS: nothing else is heard before it. */
+static bool needs_tls_first(const struct nbdo *o)
+{
+    return o->tls == NBDO_TLS_REQUIRED && !o->secure && o->option != NBDW_OPT_STARTTLS &&
+           o->option != NBDW_OPT_ABORT;
+}
+
 typedef enum nbdo_next (*option_fn)(struct nbdo *o, struct cursor *c, struct nbdo_output *out);
 
 static const option_fn options[] = {
     [NBDW_OPT_EXPORT_NAME] = on_export_name,
     [NBDW_OPT_ABORT] = on_abort,
     [NBDW_OPT_LIST] = on_list,
+    [NBDW_OPT_STARTTLS] = on_starttls,
     [NBDW_OPT_INFO] = on_info_or_go,
     [NBDW_OPT_GO] = on_info_or_go,
     [NBDW_OPT_STRUCTURED_REPLY] = on_structured_reply,
@@ -225,10 +254,14 @@ enum nbdo_next nbdo_handle(struct nbdo *o, uint32_t option, const uint8_t *data,
     struct cursor c = { .at = data, .left = length };
 
     o->option = option;
+    if (needs_tls_first(o)) {
+        if (option == NBDW_OPT_EXPORT_NAME)
+            return NBDO_HANG_UP;
+        put_error(out, option, NBDW_REP_ERR_TLS_REQD, "this server wants TLS: STARTTLS first");
+        return NBDO_ANSWERED;
+    }
     if (option >= sizeof options / sizeof options[0] || !options[option]) {
-        put_error(out, option, NBDW_REP_ERR_UNSUP,
-                  option == NBDW_OPT_STARTTLS ? "this server does not offer TLS"
-                                              : "unknown option");
+        put_error(out, option, NBDW_REP_ERR_UNSUP, "unknown option");
         return NBDO_ANSWERED;
     }
     return options[option](o, &c, out);

@@ -21,7 +21,12 @@ struct nbdo_output {
     uint8_t bytes[640]; /* the longest answer to one option fits */
 };
 
+/* Is TLS there? */
+enum nbdo_tls { NBDO_TLS_OFF, NBDO_TLS_ALLOWED, NBDO_TLS_REQUIRED };
+
 struct nbdo {
+    enum nbdo_tls tls;
+    bool secure;                         /* hands were shaken */
     bool no_zeroes;                      /* agreed by the first flags */
     bool structured;                     /* agreed by STRUCTURED_REPLY */
     bool context;                        /* base:allocation selected … */
@@ -38,12 +43,17 @@ enum nbdo_next {
     NBDO_LOOKUP,   /* look o->name up, then call nbdo_found() or nbdo_refuse() */
     NBDO_OPEN,     /* the same, and open it: on success transmission begins */
     NBDO_ABORT,    /* the answer is in *out; then close */
+    NBDO_TLS,      /* the answer is in *out; then TLS begins, then nbdo_secure() */
+    NBDO_HANG_UP,  /* there is no answer to this: close */
 };
 
 /* Handles one whole option.  data: `length` <= NBDO_OPTION_MAX bytes, not kept.
  * Appends to *out, which must be empty. */
 enum nbdo_next nbdo_handle(struct nbdo *o, uint32_t option, const uint8_t *data, size_t length,
                            struct nbdo_output *out);
+
+/* TLS is on from now on: what was agreed before it is forgotten, but for the client's flags. */
+void nbdo_secure(struct nbdo *o);
 
 /* The answer to an option whose data is too long to look at. */
 void nbdo_too_big(uint32_t option, struct nbdo_output *out);

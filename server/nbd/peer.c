@@ -39,6 +39,7 @@ static void let_go(struct peer *p)
     transfer_abandon(p);
     assert(p->slots == 0);
     service_forget(p);
+    peer_tls_free(p);
     nbds_free(p->session);
     free(p);
 }
@@ -73,6 +74,7 @@ void peer_end(struct peer *p, const char *why)
 static void leave(struct peer *p)
 {
     log_end(p, nbds_why(p->session));
+    peer_tls_bye(p);
     conn_finish(&p->conn);
     service_set_deadline(p, 0);
     p->phase = PEER_LEAVING;
@@ -119,7 +121,7 @@ static void send_hello(struct peer *p)
     p->hello.part[0] = (struct iovec){ (void *)(uintptr_t)bytes, length };
     p->hello.sent = on_hello_sent;
     p->hello_sending = true;
-    conn_send(&p->conn, &p->hello);
+    peer_send(p, &p->hello);
 }
 
 /* What people may see of an export name: not the token. */
@@ -196,12 +198,25 @@ static void start_opening(struct peer *p)
 
 /* ---- the connection -------------------------------------------------------------------------- */
 
+static void start_tls(struct peer *p)
+{
+    if (!peer_tls_start(p)) {
+        peer_end(p, "no memory");
+        return;
+    }
+    nbds_secured(p->session);
+    conn_resume(&p->conn);
+}
+
 /* Answers one want.  False: the next byte must wait. */
 static bool answer(struct peer *p, int want)
 {
     switch (want) {
     case NBDS_WANT_SEND:
         send_hello(p);
+        return false;
+    case NBDS_WANT_TLS: /* what has come behind the option is fed to TLS, never to the session */
+        start_tls(p);
         return false;
     case NBDS_WANT_LOOKUP:
         look_up(p);
@@ -223,35 +238,48 @@ static bool answer(struct peer *p, int want)
     }
 }
 
-static size_t on_input(struct conn *c, const void *bytes, size_t length)
+bool peer_listens(const struct peer *p)
 {
-    struct peer *p = OWNER(struct peer, conn, c);
+    return !p->hello_sending && !p->goodbye &&
+           (p->phase == PEER_HANDSHAKE || p->phase == PEER_SERVING);
+}
+
+size_t peer_feed(struct peer *p, const uint8_t *bytes, size_t length)
+{
     const uint8_t *at = bytes;
     size_t left = length, used;
     unsigned wants = 0;
 
-    while (!p->hello_sending && !p->goodbye &&
-           (p->phase == PEER_HANDSHAKE || p->phase == PEER_SERVING)) {
+    while (peer_listens(p)) {
         int want = nbds_feed(p->session, at, left, &used);
         at += used;
         left -= used;
         if (want == NBDS_WANT_INPUT || !answer(p, want))
             break;
-        if (conn_output_bytes(c) >= FLUSH_BYTES)
-            conn_flush(c);
+        if (conn_output_bytes(&p->conn) >= FLUSH_BYTES)
+            conn_flush(&p->conn);
         if (++wants == TURN_WANTS) { /* a receive may hold 2,340 requests */
-            conn_resume(c);
+            conn_resume(&p->conn);
             break;
         }
     }
-    return p->goodbye ? length : length - left;
+    return length - left;
+}
+
+static size_t on_input(struct conn *c, const void *bytes, size_t length)
+{
+    struct peer *p = OWNER(struct peer, conn, c);
+    size_t used = p->tls ? peer_tls_input(p, bytes, length) : peer_feed(p, bytes, length);
+
+    return p->goodbye ? length : used;
 }
 
 static void *on_room(struct conn *c, size_t *ret_length)
 {
     struct peer *p = OWNER(struct peer, conn, c);
     size_t length;
-    void *room = p->phase == PEER_SERVING ? nbds_payload_room(p->session, &length) : NULL;
+    void *room =
+        p->phase == PEER_SERVING && !p->tls ? nbds_payload_room(p->session, &length) : NULL;
 
     if (!room || length < IN_PLACE_AT_LEAST)
         return NULL;
@@ -294,6 +322,8 @@ void peer_new(struct nbd_service *n, int fd)
     }
     p->service = n;
     p->session = s;
+    if (n->limits.tls)
+        nbds_offer_tls(s, n->limits.tls_required);
     TAILQ_INSERT_TAIL(&n->peers, p, all);
     n->peer_count++;
     conn_start(&p->conn, n->shard, fd, &events);

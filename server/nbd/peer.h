@@ -27,6 +27,7 @@
 #define PEER_REFUSALS_MAX 32u /* then it is guessing, and goes */
 #define REFUSAL_LINES_MAX 20u /* log lines about refusals in one second */
 
+struct peer_tls;
 struct slot;
 
 enum peer_phase {
@@ -50,6 +51,8 @@ struct peer {
     struct export_session *export;
     struct export_stats *stats; /* of the export; while `export` is set */
     struct blkdev *device;
+
+    struct peer_tls *tls; /* NULL: plain */
 
     struct conn_out hello; /* the answer to an option */
     bool hello_sending;
@@ -102,8 +105,25 @@ struct nbd_service {
 /* A new connection.  Without memory it is closed. */
 void peer_new(struct nbd_service *n, int fd);
 
+/* The session gets bytes and what it wants of them is done: how many were used. */
+size_t peer_feed(struct peer *p, const uint8_t *bytes, size_t length);
+/* It may be given bytes. */
+bool peer_listens(const struct peer *p);
+
 /* Shuts the connection; the peer goes when its running requests are over.  why: for the log. */
 void peer_end(struct peer *p, const char *why);
+
+/* ---- peer_tls.c ----------------------------------------------------------------------------- */
+
+/* conn_send, encrypted if the peer has TLS. */
+void peer_send(struct peer *p, struct conn_out *o);
+
+/* From the next byte on.  False: no memory. */
+bool peer_tls_start(struct peer *p);
+/* Bytes of the wire: how many were used. */
+size_t peer_tls_input(struct peer *p, const uint8_t *wire, size_t length);
+void peer_tls_bye(struct peer *p);
+void peer_tls_free(struct peer *p); /* without TLS too */
 
 /* ---- transfer.c: requests and answers ------------------------------------------------------- */
 

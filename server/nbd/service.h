@@ -4,6 +4,7 @@
 #ifndef GRIDBOX_NBD_SERVICE_H
 #define GRIDBOX_NBD_SERVICE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "server/base/err.h"
@@ -11,12 +12,15 @@
 
 struct export_table;
 struct nbd_service;
+struct nbd_tls;
 struct shard;
 
 struct nbd_limits {
     unsigned connections; /* 0 = 4,096; more are refused at once */
     unsigned handshaking; /* 0 = 256; when full the oldest one that has not named an export goes */
     unsigned handshake_seconds; /* 0 = 10; a peer that is not through by then is dropped */
+    const struct nbd_tls *tls;  /* NULL = none is offered; outlives the service */
+    bool tls_required;          /* nothing without it */
 };
 
 /* control: makes the service; it serves nothing before nbd_service_listen().  limits may be NULL.

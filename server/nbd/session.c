@@ -20,6 +20,7 @@ enum state {
     ST_OPTION,  /* collecting an option's header */
     ST_DATA,    /* collecting an option's data */
     ST_SKIP,    /* throwing an option's data away */
+    ST_TLS,     /* TLS must begin */
     ST_LOOKUP,  /* INFO waits for found or refuse */
     ST_OPEN,    /* GO or EXPORT_NAME waits for found or refuse */
     ST_REQUEST, /* collecting a request's header */
@@ -32,11 +33,12 @@ enum state {
 
 #define BIT(s) (1u << (s))
 static const unsigned legal_next[ST_COUNT] = {
-    [ST_SEND] = BIT(ST_FLAGS) | BIT(ST_OPTION) | BIT(ST_REQUEST) | BIT(ST_CLOSING),
+    [ST_SEND] = BIT(ST_FLAGS) | BIT(ST_OPTION) | BIT(ST_TLS) | BIT(ST_REQUEST) | BIT(ST_CLOSING),
     [ST_FLAGS] = BIT(ST_OPTION) | BIT(ST_CLOSING),
     [ST_OPTION] = BIT(ST_DATA) | BIT(ST_SKIP) | BIT(ST_CLOSING),
-    [ST_DATA] = BIT(ST_SEND) | BIT(ST_LOOKUP) | BIT(ST_OPEN),
+    [ST_DATA] = BIT(ST_SEND) | BIT(ST_LOOKUP) | BIT(ST_OPEN) | BIT(ST_CLOSING),
     [ST_SKIP] = BIT(ST_SEND),
+    [ST_TLS] = BIT(ST_OPTION),
     [ST_LOOKUP] = BIT(ST_SEND),
     [ST_OPEN] = BIT(ST_SEND) | BIT(ST_CLOSING),
     [ST_REQUEST] = BIT(ST_BUFFER) | BIT(ST_PAYLOAD) | BIT(ST_BACKEND) | BIT(ST_CLOSING),
@@ -123,6 +125,7 @@ static struct sink sink_of(struct nbds_session *s)
     case ST_PAYLOAD:
         return (struct sink){ s->payload, s->request.length };
     case ST_SEND:
+    case ST_TLS:
     case ST_LOOKUP:
     case ST_OPEN:
     case ST_BUFFER:
@@ -199,6 +202,12 @@ static void on_data(struct nbds_session *s)
         s->why = "the client ended the handshake";
         answer(s, ST_CLOSING);
         break;
+    case NBDO_TLS:
+        answer(s, ST_TLS);
+        break;
+    case NBDO_HANG_UP:
+        close_because(s, "it wants no TLS, which this server requires");
+        break;
     }
 }
 
@@ -252,9 +261,10 @@ static void on_collected(struct nbds_session *s)
 int nbds_feed(struct nbds_session *s, const void *buf, size_t len, size_t *ret_used)
 {
     static const int want[ST_COUNT] = {
-        [ST_SEND] = NBDS_WANT_SEND,       [ST_LOOKUP] = NBDS_WANT_LOOKUP,
-        [ST_OPEN] = NBDS_WANT_OPEN,       [ST_BUFFER] = NBDS_WANT_BUFFER,
-        [ST_BACKEND] = NBDS_WANT_BACKEND, [ST_CLOSING] = NBDS_WANT_CLOSE,
+        [ST_SEND] = NBDS_WANT_SEND,     [ST_TLS] = NBDS_WANT_TLS,
+        [ST_LOOKUP] = NBDS_WANT_LOOKUP, [ST_OPEN] = NBDS_WANT_OPEN,
+        [ST_BUFFER] = NBDS_WANT_BUFFER, [ST_BACKEND] = NBDS_WANT_BACKEND,
+        [ST_CLOSING] = NBDS_WANT_CLOSE,
     };
     size_t at = 0, used;
 
@@ -287,6 +297,18 @@ void nbds_sent(struct nbds_session *s)
         free(s->hand);
         s->hand = NULL;
     }
+}
+
+void nbds_offer_tls(struct nbds_session *s, bool required)
+{
+    s->hand->options.tls = required ? NBDO_TLS_REQUIRED : NBDO_TLS_ALLOWED;
+}
+
+void nbds_secured(struct nbds_session *s)
+{
+    assert(s->state == ST_TLS);
+    nbdo_secure(&s->hand->options);
+    move(s, ST_OPTION);
 }
 
 const char *nbds_export_name(const struct nbds_session *s)

@@ -10,6 +10,7 @@
 #ifndef GRIDBOX_NBD_SESSION_H
 #define GRIDBOX_NBD_SESSION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,7 @@ struct nbds_session;
 enum nbds_want {
     NBDS_WANT_INPUT,   /* everything was used: feed more */
     NBDS_WANT_SEND,    /* send nbds_output(), then call nbds_sent() */
+    NBDS_WANT_TLS,     /* all later bytes are TLS: begin it, then nbds_secured() */
     NBDS_WANT_LOOKUP,  /* look nbds_export_name() up, then nbds_found() or nbds_refuse() */
     NBDS_WANT_OPEN,    /* the same, but open it: if found, requests come next */
     NBDS_WANT_BUFFER,  /* nbds_request() is a WRITE: give its data a place with nbds_payload() */
@@ -32,6 +34,11 @@ enum nbds_want {
 /* NULL without memory.  The first want is SEND. */
 struct nbds_session *nbds_new(void);
 void nbds_free(struct nbds_session *s); /* NULL is legal */
+
+/* Before the first byte: is TLS offered, and wanted of everybody?  Unset: neither. */
+void nbds_offer_tls(struct nbds_session *s, bool required);
+/* WANT_TLS: what is fed from now on was encrypted, or is not fed. */
+void nbds_secured(struct nbds_session *s);
 
 /* Give bytes from the peer to the session.
  *   buf, len   as received, any split; len may be 0; not kept after return.  buf may be what

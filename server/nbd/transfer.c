@@ -158,11 +158,12 @@ static void *get_buffer(struct peer *p, size_t bytes)
     return bufpool_take(&n->buffers, bytes, false);
 }
 
-/* A long read of what lies in memory needs no buffer. */
+/* A long read of what lies in memory needs no buffer.  What is to be encrypted is read by us, not
+ * by the kernel, which alone can read a file's pages safely: so not that. */
 static bool lend(struct peer *p, const struct nbds_request *r, struct blk_loan *ret)
 {
     ret->count = 0;
-    return r->run && r->op == BLK_READ && r->length >= LEND_AT_LEAST &&
+    return r->run && r->op == BLK_READ && r->length >= LEND_AT_LEAST && !p->tls &&
            p->slots < PEER_REQUESTS_MAX && blk_lend(p->device, r->offset, r->length, ret);
 }
 
@@ -247,7 +248,7 @@ static void reply(struct slot *s, uint32_t error, const char *why)
         s->out.parts = 1 + s->loan.count;
     }
     s->out.sent = on_sent;
-    conn_send(&p->conn, &s->out);
+    peer_send(p, &s->out);
 }
 
 static void on_done(struct blk_req *req)

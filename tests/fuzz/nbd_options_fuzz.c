@@ -26,7 +26,7 @@ static void check(const struct nbdo_output *out)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct nbdo o = { .structured = size % 2 };
+    struct nbdo o = { .structured = size % 2, .tls = (enum nbdo_tls)(size / 2 % 3) };
     struct nbdo_output out;
     struct nbds_terms terms;
 
@@ -42,6 +42,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         out.length = 0;
         enum nbdo_next next = nbdo_handle(&o, option, exact, length, &out);
         free(exact);
+        if (next == NBDO_TLS)
+            nbdo_secure(&o);
         if (next == NBDO_LOOKUP || next == NBDO_OPEN) {
             assert(out.length == 0 && strlen(o.name) < NBDO_NAME_SIZE);
             if (length % 2)

@@ -52,6 +52,9 @@ static int serve(struct nbds_session *s, int want, uint8_t choice)
         assert(nbds_output(s, &length) && length > 0 && length <= 640);
         nbds_sent(s);
         return 1;
+    case NBDS_WANT_TLS: /* here the bytes go on as they are */
+        nbds_secured(s);
+        return 1;
     case NBDS_WANT_LOOKUP:
     case NBDS_WANT_OPEN:
         assert(strlen(nbds_export_name(s)) < 128);
@@ -106,6 +109,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0 || !(s = nbds_new()))
         return 0;
     w.length = 0;
+    if (data[0] & 16)
+        nbds_offer_tls(s, data[0] & 32);
     if (data[0] & 1) {
         wire_be32(&w, 3);
         if (data[0] & 2)

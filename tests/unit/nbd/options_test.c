@@ -103,6 +103,50 @@ static void options_get_one_final_reply(void **state)
     }
 }
 
+static enum nbdo_next ask(struct nbdo *o, uint32_t option, const char *data,
+                          struct nbdo_output *out)
+{
+    out->length = 0;
+    return nbdo_handle(o, option, (const uint8_t *)data, strlen(data), out);
+}
+
+static void starttls_is_acknowledged_once(void **state)
+{
+    struct nbdo o = { .tls = NBDO_TLS_ALLOWED, .structured = true, .context = true };
+    struct nbdo_output out = { 0 };
+
+    (void)state;
+    assert_int_equal(ask(&o, NBDW_OPT_STARTTLS, "x", &out), NBDO_ANSWERED);
+    expect_single(&out, NBDW_OPT_STARTTLS, NBDW_REP_ERR_INVALID);
+    assert_int_equal(ask(&o, NBDW_OPT_STARTTLS, "", &out), NBDO_TLS);
+    expect_single(&out, NBDW_OPT_STARTTLS, NBDW_REP_ACK);
+    nbdo_secure(&o);
+    assert_false(o.structured || o.context);
+    assert_int_equal(ask(&o, NBDW_OPT_STARTTLS, "", &out), NBDO_ANSWERED);
+    expect_single(&out, NBDW_OPT_STARTTLS, NBDW_REP_ERR_INVALID);
+}
+
+static void nothing_is_heard_before_required_tls(void **state)
+{
+    struct nbdo o = { .tls = NBDO_TLS_REQUIRED };
+    struct nbdo_output out = { 0 };
+
+    (void)state;
+    for (uint32_t option = 2; option < 20; option++) {
+        if (option == NBDW_OPT_ABORT || option == NBDW_OPT_STARTTLS)
+            continue;
+        assert_int_equal(ask(&o, option, "", &out), NBDO_ANSWERED);
+        expect_single(&out, option, NBDW_REP_ERR_TLS_REQD);
+    }
+    assert_int_equal(ask(&o, NBDW_OPT_EXPORT_NAME, NAME, &out), NBDO_HANG_UP);
+    assert_int_equal(ask(&o, NBDW_OPT_ABORT, "", &out), NBDO_ABORT);
+    assert_int_equal(ask(&o, NBDW_OPT_STARTTLS, "", &out), NBDO_TLS);
+    nbdo_secure(&o);
+    assert_int_equal(ask(&o, NBDW_OPT_LIST, "", &out), NBDO_ANSWERED);
+    expect_single(&out, NBDW_OPT_LIST, NBDW_REP_ACK);
+    assert_int_equal(ask(&o, NBDW_OPT_EXPORT_NAME, NAME, &out), NBDO_OPEN);
+}
+
 static void abort_is_acknowledged_and_its_data_ignored(void **state)
 {
     struct nbdo o = { 0 };
@@ -334,6 +378,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(options_get_one_final_reply),
+        cmocka_unit_test(starttls_is_acknowledged_once),
+        cmocka_unit_test(nothing_is_heard_before_required_tls),
         cmocka_unit_test(abort_is_acknowledged_and_its_data_ignored),
         cmocka_unit_test(go_tells_size_flags_block_sizes_and_the_name_if_asked),
         cmocka_unit_test(an_image_is_read_only_and_may_be_shared),

@@ -21,6 +21,7 @@ struct story {
     size_t length;
     uint8_t payload[100000]; /* of the last WRITE */
     bool in_place;           /* receive payloads where they belong */
+    bool tls;                /* is offered */
 };
 
 static void tell(struct story *st, const char *what)
@@ -72,6 +73,10 @@ static bool serve(struct nbds_session *s, int want, struct story *st)
         tell_output(st, s);
         nbds_sent(s);
         return true;
+    case NBDS_WANT_TLS:
+        tell(st, "tls");
+        nbds_secured(s);
+        return true;
     case NBDS_WANT_LOOKUP:
     case NBDS_WANT_OPEN:
         tell(st, want == NBDS_WANT_OPEN ? "open" : "lookup");
@@ -120,6 +125,8 @@ static void play(const struct wire *w, size_t chunk, struct story *st)
     bool open = true;
 
     st->length = 0;
+    if (st->tls)
+        nbds_offer_tls(s, false);
     while (open) {
         int want = feed(s, w->bytes + at, end - at, &used, st);
         at += used;
@@ -138,6 +145,18 @@ static void expect_story(const struct wire *w, const char *want)
 {
     struct story *st = calloc(1, sizeof *st);
 
+    for (size_t i = 0; i < CHUNKS; i++) {
+        play(w, chunks[i], st);
+        assert_string_equal(st->text, want);
+    }
+    free(st);
+}
+
+static void expect_story_with_tls(const struct wire *w, const char *want)
+{
+    struct story *st = calloc(1, sizeof *st);
+
+    st->tls = true;
     for (size_t i = 0; i < CHUNKS; i++) {
         play(w, chunks[i], st);
         assert_string_equal(st->text, want);
@@ -164,6 +183,21 @@ static struct wire *ready_for_requests(void)
 
 #define GREETING "send:18"
 #define READY    GREETING " reply:8:1 open reply:7:3 reply:7:3 reply:7:1"
+
+/* The rig passes the bytes on as they are: what matters is what the session makes of them. */
+static void tls_begins_and_what_was_agreed_is_forgotten(void **state)
+{
+    struct wire *w = greet(3);
+
+    (void)state;
+    wire_option(w, NBDW_OPT_STRUCTURED_REPLY, "", 0);
+    wire_option(w, NBDW_OPT_STARTTLS, "", 0);
+    wire_context(w, NBDW_OPT_SET_META_CONTEXT, NAME, "base:allocation"); /* wants structured */
+    wire_go(w, NBDW_OPT_GO, NAME, NULL, 0);
+    expect_story_with_tls(w, GREETING " reply:8:1 reply:5:1 tls reply:10:80000003 open reply:7:3"
+                                      " reply:7:3 reply:7:1");
+    free(w);
+}
 
 static void a_whole_handshake_leads_to_requests(void **state)
 {
@@ -358,6 +392,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_whole_handshake_leads_to_requests),
+        cmocka_unit_test(tls_begins_and_what_was_agreed_is_forgotten),
         cmocka_unit_test(export_name_opens_or_hangs_up),
         cmocka_unit_test(unknown_client_flags_are_the_end),
         cmocka_unit_test(garbage_for_an_option_is_the_end),
