@@ -52,7 +52,7 @@ struct run {
     struct lab_memory *memory;
     uint64_t up;        /* the server was up from this operation on */
     uint64_t *distinct; /* hashes of what was seen */
-    unsigned distinct_count, cuts, kills, wanted, verbs[WORK_VERBS];
+    unsigned distinct_count, cuts, kills, again, wanted, verbs[WORK_VERBS];
     unsigned with_kills; /* 1, or 0: power alone */
     struct crash last;   /* the one that the phase began with */
     unsigned last_at;
@@ -108,22 +108,71 @@ static bool crash_and_start(struct run *r, const struct crash *c, bool only_new)
     return true;
 }
 
+/* The server that came up again after a crash crashes as well, somewhere between its start and its
+ * end. */
+static void crash_again(struct run *r, const struct crash *c, struct verify *v,
+                        const struct verify_touch *touch)
+{
+    struct sim_past *past = sim_past_take(r->lab.sim);
+    struct lab_memory *memory = lab_memory_take(&r->lab);
+    uint64_t chance = (c->cut + 1) * 0x9E3779B97F4A7C15ull >> 11;
+    uint64_t number =
+        sim_past_first(past) + chance % (sim_past_end(past) - sim_past_first(past) + 1);
+    enum sim_crash kind = chance >> 20 & 1 && r->with_kills ? SIM_KILL : SIM_POWER;
+    struct err e = { 0 };
+
+    is_new(r, sim_go_back(r->lab.sim, past, number, kind, chance));
+    lab_memory_put(&r->lab, memory, number, kind == SIM_KILL);
+    fake_reset(chance);
+    if (lab_start(&r->lab, &e) < 0)
+        fail_crash(r, c, e.msg);
+    v->crashes = 1;
+    v->touch = touch;
+    v->number = number;
+    if (kind == SIM_POWER)
+        v->crash = MODEL_POWER;
+    if (!verify_all(v)) {
+        if (getenv("SHOW"))
+            sim_past_show(past, sim_past_first(past), number + 1);
+        printf("# a second crash at %llu of that server, %s\n",
+               (unsigned long long)(number - sim_past_first(past)),
+               kind == SIM_KILL ? "killed" : "power");
+        fail_crash(r, c, v->why);
+    }
+    lab_stop(&r->lab);
+    sim_past_free(past);
+    lab_memory_free(memory);
+    r->distinct_count++;
+    r->again++;
+    r->kills += kind == SIM_KILL;
+}
+
 static void look_at(struct run *r, const struct crash *c)
 {
     uint64_t number = sim_past_first(r->past) + c->cut;
+    bool again = c->cut % 3 == 0;
+    struct verify_touch touch;
     struct verify v = { .lab = &r->lab,
                         .model = r->model,
                         .at = model_moment(r->model, number),
                         .crash = c->kind == SIM_KILL ? MODEL_KILL : MODEL_POWER,
                         .recovering = number < r->up };
 
-    if (!crash_and_start(r, c, !r->only.set))
+    if (again)
+        lab_memory_watch(&r->lab);
+    if (!crash_and_start(r, c, !r->only.set)) {
+        lab_memory_forget(&r->lab);
         return;
+    }
     if (!verify_all(&v))
         fail_crash(r, c, v.why);
+    if (again)
+        verify_touch_all(&r->lab, r->model, &touch);
     lab_stop(&r->lab);
     r->distinct_count++;
     r->kills += c->kind == SIM_KILL;
+    if (again)
+        crash_again(r, c, &v, &touch);
 }
 
 static void all_crashes(struct run *r)
@@ -268,10 +317,11 @@ static void what_was_promised_survives_every_crash(void **state)
         r->seed = first + done;
         one_round(r);
     }
-    print_message("# | %u distinct crashes (%u of a process, the others of power) in %llu rounds "
-                  "from SEED=%llu; %u were tried\n",
-                  r->distinct_count, r->kills, (unsigned long long)done, (unsigned long long)first,
-                  r->cuts);
+    print_message(
+        "# | %u distinct crashes (%u of a process, the others of power; %u while the server "
+        "came up after another one) in %llu rounds from SEED=%llu; %u were tried\n",
+        r->distinct_count, r->kills, r->again, (unsigned long long)done, (unsigned long long)first,
+        r->cuts);
     print_message("# | done meanwhile:");
     for (unsigned i = 0; i < WORK_VERBS; i++)
         print_message(" %s %u", work_verb_name(i), r->verbs[i]);

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fake_time - clocks that stand still and chance that follows a seed. */
+/* fake_time - clocks that stand still. */
 #include "tests/crash/fake_time.h"
 
-#include <sys/random.h>
 #include <time.h>
+
+#include "tests/unit/store/fake_random.h"
 
 #define NS_PER_S 1000000000ll
 #define WALL_S   1795000000ll /* some day in 2026 */
 
 static int64_t now_ns = NS_PER_S;
-static uint64_t state = 1;
 
 void fake_time_reset(uint64_t seed)
 {
     now_ns = NS_PER_S;
-    state = seed;
+    fake_random(seed);
 }
 
 void fake_time_advance(int64_t ns)
@@ -45,16 +45,4 @@ int nanosleep(const struct timespec *wanted, struct timespec *left)
     (void)left;
     now_ns += wanted->tv_sec * NS_PER_S + wanted->tv_nsec;
     return 0;
-}
-
-ssize_t getrandom(void *ret, size_t length, unsigned flags)
-{
-    unsigned char *bytes = ret;
-
-    (void)flags;
-    for (size_t i = 0; i < length; i++) {
-        state = state * 6364136223846793005ull + 1442695040888963407ull;
-        bytes[i] = (unsigned char)(state >> 56);
-    }
-    return (ssize_t)length;
 }

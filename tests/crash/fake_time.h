@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fake_time - clocks that stand still and chance that follows a seed, in the place of the C
- * library's, so that a run can be repeated exactly. */
+/* fake_time - clocks that stand still, in the place of the C library's, so that a run can be
+ * repeated exactly. */
 #ifndef GRIDBOX_TESTS_CRASH_FAKE_TIME_H
 #define GRIDBOX_TESTS_CRASH_FAKE_TIME_H
 

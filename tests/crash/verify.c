@@ -14,6 +14,7 @@
 #include "server/catalog/catalog.h"
 #include "server/catalog/layers.h"
 #include "tests/crash/work.h"
+#include "tests/unit/store/fake_shard.h"
 
 static bool bad(struct verify *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static bool bad(struct verify *v, const char *fmt, ...)
@@ -161,6 +162,67 @@ static bool check_sealed(struct verify *v, const struct shown *shown)
     return true;
 }
 
+/* ---- a write of the server that came up --------------------------------------------------------
+ */
+
+struct touch {
+    struct blk_req r;
+    struct lab_seat *seat;
+    uint64_t *done_at;
+};
+
+static void touch_done(struct blk_req *r)
+{
+    struct touch *t = (struct touch *)((char *)r - offsetof(struct touch, r));
+
+    if (r->error == 0)
+        *t->done_at = sim_count(t->seat->lab->sim);
+    lab_request_over(t->seat);
+}
+
+void verify_touch_all(struct lab *l, const struct model *m, struct verify_touch *ret)
+{
+    static struct touch touches[MODEL_VOLUMES];
+    static uint32_t words[MODEL_SECTOR / 4];
+
+    memset(words, 0x77, sizeof words);
+    *ret = (struct verify_touch){ .value = model_value_of(words) };
+    for (unsigned i = 0; i < m->volume_count; i++) {
+        struct cat_volume row;
+        char uri[EXPORT_NAME_SIZE];
+        if (cat_volume_get(l->catalog, m->volumes[i].name, &row, NULL) < 0 ||
+            !cat_volume_attached(&row))
+            continue;
+        lab_uri(&row, uri);
+        if (lab_connect(l, i, uri) < 0)
+            continue;
+        touches[i] = (struct touch){ .seat = &l->seats[i], .done_at = &ret->done_at[i] };
+        touches[i].r = (struct blk_req){ .op = BLK_WRITE,
+                                         .flags = BLK_FUA,
+                                         .offset = VERIFY_TOUCHED * MODEL_SECTOR,
+                                         .length = MODEL_SECTOR,
+                                         .buf = words,
+                                         .done = touch_done };
+        ret->begun[i] = true;
+        ret->begun_at[i] = sim_count(l->sim);
+        lab_request_begins(&l->seats[i]);
+        blk_submit(l->seats[i].device, &touches[i].r);
+    }
+    fake_run();
+}
+
+/* May the sector show this because of that?  *ret_must: it must. */
+static bool touched(const struct verify *v, unsigned volume, uint32_t sector, bool *ret_must)
+{
+    const struct verify_touch *t = v->touch;
+
+    *ret_must = false;
+    if (!t || sector != VERIFY_TOUCHED || !t->begun[volume] || v->number < t->begun_at[volume])
+        return false;
+    *ret_must = t->done_at[volume] && v->number >= t->done_at[volume];
+    return true;
+}
+
 /* ---- volumes ----------------------------------------------------------------------------------*/
 
 /* Which line the volume shows: the one of its last turn, unless that was on its way and has not
@@ -192,9 +254,9 @@ static bool check_epoch(struct verify *v, unsigned volume, unsigned turn,
     *ret_same = row->epoch == epoch;
     if (epoch == 0) /* the volume is being made */
         return true;
-    if (row->epoch < epoch + fresh || row->epoch > epoch + fresh + 1)
+    if (row->epoch < epoch + fresh || row->epoch > epoch + fresh + 1 + v->crashes)
         return bad(v, "%s: epoch %" PRIu64 " after %" PRIu64, row->name, row->epoch, epoch);
-    if (*ret_same || fresh || v->recovering)
+    if (*ret_same || fresh || v->recovering || v->crashes)
         return true;
     if (v->crash == MODEL_KILL)
         return bad(v, "%s: epoch %" PRIu64 " after %" PRIu64 " though nothing was lost", row->name,
@@ -244,9 +306,12 @@ static bool check_volume(struct verify *v, const struct groups *g, unsigned volu
         view.crash = MODEL_KILL;
     if (!done && lab_read_volume(v->lab, row, bytes, MODEL_BYTES, &e) < 0)
         return bad(v, "%s cannot be read: %s", row->name, e.msg);
-    for (uint32_t sector = 0; sector < MODEL_SECTORS; sector++)
-        if (!model_line_may(v->model, line, &view, sector,
-                            model_value_of(bytes + sector * MODEL_SECTOR))) {
+    for (uint32_t sector = 0; sector < MODEL_SECTORS; sector++) {
+        model_value shown = model_value_of(bytes + sector * MODEL_SECTOR);
+        bool must, may = touched(v, volume, sector, &must);
+        if (may && shown == v->touch->value)
+            continue;
+        if (must || !model_line_may(v->model, line, &view, sector, shown)) {
             show_line(v, line, view.cover);
             return bad(v,
                        "%s (line %u, top %02x%02x…, epoch %" PRIu64
@@ -256,6 +321,7 @@ static bool check_volume(struct verify *v, const struct groups *g, unsigned volu
                        bytes[sector * MODEL_SECTOR + 3], bytes[sector * MODEL_SECTOR + 2],
                        bytes[sector * MODEL_SECTOR + 1], bytes[sector * MODEL_SECTOR]);
         }
+    }
     return true;
 }
 
@@ -355,7 +421,7 @@ bool verify_all(struct verify *v)
 
     memset(shown, 0, sizeof shown);
     v->why[0] = '\0';
-    bool served = !v->recovering && v->at < v->model->stop;
+    bool served = !v->recovering && !v->crashes && v->at < v->model->stop;
     if (v->crash == MODEL_KILL && served && store_past(v->lab->store) == STORE_PAST_POWER)
         return bad(v, "the death of a process passed for a loss of power");
     if (!look_at_sealed(v, &g, shown) || !check_sealed(v, shown) || !check_volumes(v, &g) ||

@@ -198,7 +198,9 @@ void work_meanwhile(void *ctx)
 {
     struct work *w = ctx;
 
-    for (uint64_t steps = work_draw(w, 3); steps; steps--)
+    if (!w->ticking && work_draw(w, 4) == 0)
+        work_requests(w, 2);
+    for (uint64_t steps = work_draw(w, 5); steps; steps--)
         if (!fake_step())
             break;
 }
