@@ -78,9 +78,8 @@ struct disk_layer_header {
     struct le32 rsvd1;
     struct le64 seq; /* batches up to this one are in here */
     struct le64 generation, epoch;
-    char name[64];            /* of the volume, for people; NUL-terminated */
-    struct disk_id merged[2]; /* lower, upper: it shows what these two show; else all zero */
-    uint8_t rsvd2[3880];
+    char name[64]; /* of the volume, for people; NUL-terminated */
+    uint8_t rsvd2[3912];
 };
 static_assert(sizeof(struct disk_layer_header) == DISK_BLOCK, "the header is one block");
 static_assert(offsetof(struct disk_layer_header, size_bytes) == 72, "no padding");

@@ -95,7 +95,6 @@ static void info_from(const struct disk_layer_header *h, struct layer_info *ret)
     memcpy(ret->parent.b, h->parent.b, sizeof ret->parent.b);
     memcpy(ret->store.b, h->store.b, sizeof ret->store.b);
     memcpy(ret->name, h->name, sizeof ret->name);
-    memcpy(ret->merged, h->merged, sizeof ret->merged);
     ret->has_crcs = has_crcs(h);
 }
 
@@ -184,7 +183,6 @@ static void header_from(const struct layer_info *info, uint32_t page_count,
     memcpy(ret->parent.b, info->parent.b, sizeof ret->parent.b);
     memcpy(ret->store.b, info->store.b, sizeof ret->store.b);
     memcpy(ret->name, info->name, sizeof ret->name - 1);
-    memcpy(ret->merged, info->merged, sizeof ret->merged);
 }
 
 /* The pages that are used, and their index. */

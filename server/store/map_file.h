@@ -27,8 +27,7 @@ struct layer_info {
     uint64_t seq; /* batches of the journal up to this one are in the map */
     uint64_t generation, epoch;
     char name[64];
-    struct layer_id merged[2]; /* lower, upper: made of these two; all zero: of none */
-    bool has_crcs;             /* read, not written: its file has checksums of its blocks */
+    bool has_crcs; /* read, not written: its file has checksums of its blocks */
 };
 
 struct map_source {

@@ -102,8 +102,6 @@ static int write_merged(struct merge *m, struct err *e)
     info->parent = lower->parent;
     info->generation = upper->generation;
     info->epoch = upper->epoch;
-    info->merged[0] = lower->id;
-    info->merged[1] = upper->id;
     memcpy(info->name, upper->name, sizeof info->name);
     m->writer->on_others = lower->kind != DISK_IMAGE;
 

@@ -211,39 +211,6 @@ static bool is_empty(struct store *s, const struct layer_file *f)
     return !used;
 }
 
-static bool has_data(const struct layer_list *l, struct layer_id id)
-{
-    for (size_t i = 0; i < l->count; i++)
-        if (lay_id_equal(l->all[i].id, id))
-            return l->all[i].has_data; /* its map may lie in the journal alone */
-    return false;
-}
-
-static bool is_merged(const struct layer_info *info)
-{
-    static const struct layer_id none;
-
-    return !lay_id_equal(info->merged[0], none);
-}
-
-/* A merged layer that the catalog never came to know, while those that it was made of are there; or
- * one of those, when the catalog knows what was made of it. */
-static bool is_redundant(const struct store *s, const struct layer_list *l, struct layer_id id,
-                         bool (*keep)(void *ctx, struct layer_id id), void *ctx)
-{
-    struct layer_info info;
-
-    if (lay_read_map(&s->dir, id, &info, NULL, NULL) == 0 && is_merged(&info) &&
-        has_data(l, info.merged[0]) && has_data(l, info.merged[1]))
-        return true;
-    for (size_t i = 0; i < l->count; i++)
-        if (keep(ctx, l->all[i].id) && has_data(l, l->all[i].id) &&
-            lay_read_map(&s->dir, l->all[i].id, &info, NULL, NULL) == 0 && is_merged(&info) &&
-            (lay_id_equal(info.merged[0], id) || lay_id_equal(info.merged[1], id)))
-            return true;
-    return false;
-}
-
 static int move_away(struct store *s, struct layer_id id, struct err *e)
 {
     static const char *const suffixes[] = { ".data", ".map" };
@@ -274,7 +241,7 @@ int store_sweep(struct store *s, bool (*keep)(void *ctx, struct layer_id id), vo
             continue;
         (void)store_settle(s, l.all[i].id, NULL); /* whole, if it is worth looking at */
         adopt_forget(s, l.all[i].id);
-        if (is_empty(s, &l.all[i]) || is_redundant(s, &l, l.all[i].id, keep, ctx)) {
+        if (is_empty(s, &l.all[i])) {
             rc = lay_delete_files(&s->dir, l.all[i].id, e);
         } else {
             rc = move_away(s, l.all[i].id, e);
