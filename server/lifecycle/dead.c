@@ -27,11 +27,8 @@ void lifecycle_dead_delete(struct store *s, struct lifecycle_dead *d)
 {
     struct err e = { 0 };
 
-    for (unsigned i = 0; i < d->count; i++) {
-        d->removed[i] = layer_remove(s, d->id[i], &e) == 0;
-        if (!d->removed[i])
-            log_error("lifecycle: files that nothing needs stay for now: %s", e.msg);
-    }
+    if (layers_remove(s, d->id, d->count, d->removed, &e) < 0)
+        log_error("lifecycle: files that nothing needs stay for now: %s", e.msg);
 }
 
 static int forget_all(struct lifecycle *l, const struct lifecycle_dead *d, struct err *e)

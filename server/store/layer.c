@@ -330,7 +330,7 @@ int lay_make_data(const struct layer_dir *d, const struct layer_info *info, int 
     return 0;
 }
 
-int lay_delete_files(const struct layer_dir *d, struct layer_id id, struct err *e)
+int lay_unlink_files(const struct layer_dir *d, struct layer_id id, struct err *e)
 {
     /* The data first: without it, neither a map file nor a MAKE record means anything. */
     static const char *const suffixes[] = { ".data", ".map" };
@@ -344,6 +344,15 @@ int lay_delete_files(const struct layer_dir *d, struct layer_id id, struct err *
         if (rc < 0 && rc != -ENOENT)
             return err_set(e, rc, "delete layers/%s: %s", name, strerror(-rc));
     }
-    rc = ops->sync_dir(ops->ctx, d->fd);
+    return 0;
+}
+
+int lay_delete_files(const struct layer_dir *d, struct layer_id id, struct err *e)
+{
+    int rc = lay_unlink_files(d, id, e);
+
+    if (rc < 0)
+        return rc;
+    rc = d->ops->sync_dir(d->ops->ctx, d->fd);
     return rc < 0 ? err_set(e, rc, "sync layers/: %s", strerror(-rc)) : 0;
 }

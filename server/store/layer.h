@@ -105,7 +105,9 @@ int lay_make_data(const struct layer_dir *d, const struct layer_info *info, int 
 /* The layer has neither map file nor MAKE record: -EIO when it has data all the same. */
 int lay_check_unmade(const struct layer_dir *d, struct layer_id id, struct err *e);
 
-/* Deletes both files; those that are not there are fine. */
+/* Deletes both files; those that are not there are fine.  lay_unlink_files: not durable before the
+ * next sync of the directory. */
+int lay_unlink_files(const struct layer_dir *d, struct layer_id id, struct err *e);
 int lay_delete_files(const struct layer_dir *d, struct layer_id id, struct err *e);
 
 /* Over short writes; 0 or -errno. */

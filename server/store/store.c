@@ -368,7 +368,7 @@ void store_background(struct store *s, int change)
 
 /* ---- what control asks of single layers -------------------------------------------------------*/
 
-int layer_remove(struct store *s, struct layer_id id, struct err *e)
+static int unlink_layer(struct store *s, struct layer_id id, struct err *e)
 {
     char text[9];
     int rc;
@@ -378,12 +378,37 @@ int layer_remove(struct store *s, struct layer_id id, struct err *e)
     pthread_mutex_lock(&s->lock);
     bool open = store_layer_find(s, id) != NULL;
     pthread_mutex_unlock(&s->lock);
-    rc = open ? err_set(e, -EBUSY, "it is in use") : lay_delete_files(&s->dir, id, e);
+    rc = open ? err_set(e, -EBUSY, "it is in use") : lay_unlink_files(&s->dir, id, e);
     if (rc == 0)
         adopt_forget(s, id);
     usage_drop(&s->usage, id);
     pthread_mutex_unlock(&s->files_lock);
     return rc < 0 ? err_wrap(e, rc, "remove layer %s", lay_id_short(id, text)) : 0;
+}
+
+int layers_remove(struct store *s, const struct layer_id *ids, unsigned count, bool *ret_removed,
+                  struct err *e)
+{
+    struct err why;
+    int failed = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        int rc = unlink_layer(s, ids[i], failed ? &why : e);
+        ret_removed[i] = rc == 0;
+        failed = failed ? failed : rc;
+    }
+    int rc = s->ops->sync_dir(s->ops->ctx, s->dir.fd);
+    if (rc == 0)
+        return failed;
+    memset(ret_removed, 0, count * sizeof *ret_removed);
+    return err_set(e, rc, "sync layers/: %s", strerror(-rc));
+}
+
+int layer_remove(struct store *s, struct layer_id id, struct err *e)
+{
+    bool removed;
+
+    return layers_remove(s, &id, 1, &removed, e);
 }
 
 int layer_usage(struct store *s, struct layer_id id, uint64_t *ret_data_bytes, struct err *e)

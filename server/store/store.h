@@ -128,6 +128,10 @@ void layer_writer_free(struct layer_writer *w);
 
 /* Deletes a layer's files (no device on it may be open).  A layer without files is fine. */
 int layer_remove(struct store *s, struct layer_id id, struct err *e);
+/* The same for many, with one sync.  Goes on after a failure; *e is the first one; ret_removed says
+ * for each whether its files are gone for good. */
+int layers_remove(struct store *s, const struct layer_id *ids, unsigned count, bool *ret_removed,
+                  struct err *e);
 
 /* Bytes of data that the layer holds (whole blocks). */
 int layer_usage(struct store *s, struct layer_id id, uint64_t *ret_data_bytes, struct err *e);
