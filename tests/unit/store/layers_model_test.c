@@ -14,7 +14,7 @@
 
 #define BLOCKS 600u
 #define SIZE   (BLOCKS * BLK_BLOCK)
-#define WORLDS 6u
+#define WORLDS 3u
 
 struct world {
     struct rig rig;

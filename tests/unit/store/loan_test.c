@@ -19,6 +19,7 @@ static struct rig rig;
 static struct file_ops ops;
 static bool in_memory;
 static unsigned mapped;
+static struct layer_id image;
 static struct volume *volume;
 static struct blkdev *disk;
 
@@ -40,6 +41,14 @@ static void count_unmap(void *ctx, char *at, uint64_t length)
     file_ops_real.unmap(ctx, at, length);
 }
 
+static void read_all(void)
+{
+    uint8_t *buf = malloc(SIZE);
+
+    assert_int_equal(rig_io(disk, BLK_READ, 0, 0, SIZE, buf), 0);
+    free(buf);
+}
+
 /* A volume on an image of which every fourth block is zeros. */
 static int set_up(void **state)
 {
@@ -53,8 +62,10 @@ static int set_up(void **state)
     rig = (struct rig){ .ops = &ops };
     rig_init(&rig);
     rig_open(&rig);
-    volume = rig_volume(&rig, rig_new_id(), rig_image(&rig, SIZE), SIZE, 1);
+    image = rig_image(&rig, SIZE);
+    volume = rig_volume(&rig, rig_new_id(), image, SIZE, 1);
     disk = volume_device(volume);
+    read_all(); /* so its checksums have been compared */
     return 0;
 }
 
@@ -135,6 +146,20 @@ static void what_lies_in_too_many_parts_is_not_lent(void **state)
     assert_false(lent(0, 17 * BLK_BLOCK));
 }
 
+static void what_was_not_compared_is_not_lent(void **state)
+{
+    static uint8_t buf[4 * BLK_BLOCK];
+
+    (void)state;
+    rig_volume_close(volume); /* the image is closed with it, and forgets */
+    volume = rig_volume(&rig, rig_new_id(), image, SIZE, 1);
+    disk = volume_device(volume);
+    assert_false(lent(0, sizeof buf));
+    assert_int_equal(rig_io(disk, BLK_READ, 0, 0, sizeof buf, buf), 0);
+    expect_lent(0, sizeof buf);
+    assert_false(lent(0, 5 * BLK_BLOCK));
+}
+
 static void a_range_that_is_none_is_not_lent(void **state)
 {
     (void)state;
@@ -188,6 +213,7 @@ int main(void)
         TEST(what_was_written_or_trimmed_here_is_not_lent_from_below),
         TEST(what_is_not_in_memory_is_not_lent),
         TEST(what_lies_in_too_many_parts_is_not_lent),
+        TEST(what_was_not_compared_is_not_lent),
         TEST(a_range_that_is_none_is_not_lent),
         TEST(a_loan_counts_its_layer),
         TEST(writes_that_are_held_up_share_one_job),
