@@ -10,18 +10,31 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "server/base/auto.h"
 #include "server/base/buf.h"
+#include "server/base/file.h"
+#include "server/base/name.h"
 
-#define OUTPUT_MAX (64u << 20) /* more than the largest answer, encrypted */
+#define OUTPUT_MAX   (64u << 20) /* more than the largest answer, encrypted */
+#define PSK_FILE_MAX (1u << 20)
+
+struct psk_user {
+    struct psk_user *next;
+    char *name;
+    unsigned length; /* bytes of the key */
+    uint8_t key[64];
+};
 
 struct nbd_tls {
     gnutls_certificate_credentials_t x509; /* NULL: none */
     gnutls_psk_server_credentials_t psk;   /* likewise */
     gnutls_priority_t priority;
     bool ask_client; /* for a certificate, and check it */
+    struct psk_user *users;
 };
 
 struct tls_link {
+    const struct nbd_tls *tls;
     gnutls_session_t session;
     const uint8_t *in; /* while tls_link_read runs */
     size_t in_left;
@@ -61,16 +74,64 @@ static int read_certificate(struct nbd_tls *t, const struct nbd_tls_files *f, st
     return 0;
 }
 
-/* GnuTLS reads the file at each handshake, so that keys can be added; that it is there is checked
- * now. */
+/* A user's key.  The file is read once: a shard must not wait for a disk. */
+static int find_key(gnutls_session_t session, const char *user, gnutls_datum_t *ret)
+{
+    const struct tls_link *l = gnutls_transport_get_ptr(session);
+
+    for (const struct psk_user *u = l->tls->users; u; u = u->next) {
+        if (strcmp(u->name, user) != 0)
+            continue;
+        ret->data = gnutls_malloc(u->length); /* GnuTLS frees it */
+        if (!ret->data)
+            return -1;
+        memcpy(ret->data, u->key, u->length);
+        ret->size = u->length;
+        return 0;
+    }
+    return -1;
+}
+
+static int add_user(struct nbd_tls *t, char *line, struct err *e)
+{
+    char *colon = strrchr(line, ':');
+    size_t digits = colon ? strlen(colon + 1) : 0;
+
+    if (!colon || colon == line || digits == 0 || digits % 2 || digits > 2 * sizeof t->users->key)
+        return err_set(e, -EINVAL, "must be lines USER:HEX, with 2 to %zu hex digits",
+                       2 * sizeof t->users->key);
+    struct psk_user *u = calloc(1, sizeof *u);
+    if (!u)
+        return err_set(e, -ENOMEM, "out of memory");
+    u->next = t->users;
+    t->users = u;
+    *colon = '\0';
+    u->length = (unsigned)(digits / 2);
+    u->name = strdup(line);
+    if (!u->name)
+        return err_set(e, -ENOMEM, "out of memory");
+    if (hex_decode(colon + 1, u->key, u->length) < 0)
+        return err_set(e, -EINVAL, "the key of '%.60s' is not in hex digits", u->name);
+    return 0;
+}
+
 static int read_psk(struct nbd_tls *t, const char *path, struct err *e)
 {
-    if (access(path, R_OK) < 0)
-        return err_errno(e, "%s", path);
+    AUTO(auto_free) char *text = NULL;
+    char *rest;
+    int rc = file_read(path, PSK_FILE_MAX, &text, NULL, e);
+
+    if (rc < 0)
+        return rc;
     if (gnutls_psk_allocate_server_credentials(&t->psk) < 0)
         return err_set(e, -ENOMEM, "out of memory");
-    int rc = gnutls_psk_set_server_credentials_file(t->psk, path);
-    return rc < 0 ? wrong(e, rc, path) : 0;
+    gnutls_psk_set_server_credentials_function(t->psk, find_key);
+    rest = text;
+    for (char *line; rc == 0 && (line = strsep(&rest, "\n"));)
+        rc = *line ? add_user(t, line, e) : 0;
+    if (rc == 0 && !t->users)
+        rc = err_set(e, -EINVAL, "no line USER:HEX");
+    return rc < 0 ? err_wrap(e, rc, "%s", path) : 0;
 }
 
 static int set_priority(struct nbd_tls *t, struct err *e)
@@ -115,6 +176,13 @@ void nbd_tls_free(struct nbd_tls *t)
         gnutls_psk_free_server_credentials(t->psk);
     if (t->priority)
         gnutls_priority_deinit(t->priority);
+    while (t->users) {
+        struct psk_user *next = t->users->next;
+        explicit_bzero(t->users->key, sizeof t->users->key);
+        free(t->users->name);
+        free(t->users);
+        t->users = next;
+    }
     free(t);
 }
 
@@ -182,6 +250,7 @@ int tls_link_new(const struct nbd_tls *t, struct tls_link **ret)
 
     if (!l)
         return -ENOMEM;
+    l->tls = t;
     buf_init(&l->out, OUTPUT_MAX);
     if (gnutls_init(&l->session, GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_TICKETS) < 0) {
         free(l);

@@ -270,6 +270,8 @@ static void what_is_wrong_with_a_file_is_said(void **state)
 {
     static const struct nbd_tls_files files[] = {
         { .psk = "/nonexistent/psk" },
+        { .psk = "/dev/null" },
+        { .psk = "/etc/passwd" },
         { .certificate = "/dev/null", .key = "/dev/null" },
         { .certificate = "/nonexistent/cert", .key = "/dev/null" },
         { .certificate = "/dev/null", .key = "/nonexistent/key" },
