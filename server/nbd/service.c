@@ -15,7 +15,7 @@
 #include "server/nbd/peer.h"
 
 #define CONNECTIONS       4096u
-#define HANDSHAKING       256u
+#define HANDSHAKING       1024u /* a class that connects at once */
 #define HANDSHAKE_SECONDS 10u
 #define LISTENERS_MAX     16u
 #define BACKLOG           1024
