@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/store/store_state.h"
 #include "tests/unit/store/fake_shard.h"
 #include "tests/unit/store/rig.h"
 #include "tests/unit/store/sim_ops.h"
@@ -28,6 +29,7 @@ struct fixture {
     struct seal_volume part[VOLUMES];
     unsigned count;
     struct store_seal *seal;
+    unsigned named; /* how often the first top was, as one that lost power */
     uint8_t buf[4][BLOCK];
     int error[8];
 };
@@ -429,6 +431,42 @@ static void fua_write_under_way_is_in(void **state)
     image_close(then);
 }
 
+static int note_open(void *ctx, struct layer_id id)
+{
+    struct fixture *f = ctx;
+
+    f->named += memcmp(&id, &f->part[0].top, sizeof id) == 0;
+    return 0;
+}
+
+/* The CLEAN mark of the seal that was undone must not come after the OPEN of what goes on. */
+static void volume_is_open_again_after_a_seal_that_was_undone(void **state)
+{
+    struct fixture *f = *state;
+
+    open_volumes(f, 1);
+    write_block(f, 0, 1, 0);
+    assert_int_equal(rig_io(f->d[0], BLK_FLUSH, 0, 0, 0, NULL), 0);
+    f->rig.store->slow_until_ns = INT64_MAX; /* writes take their time */
+    fake_hold(fake_slow_pool(), true);
+    rig_begin(f->d[0], BLK_WRITE, 0, 2 * BLOCK, BLOCK, f->buf[1], &f->error[1]);
+    assert_int_equal(begin(f), -ETIMEDOUT);
+    assert_int_equal(f->error[1], 0);
+    write_block(f, 0, 3, 2);
+    fake_hold(fake_slow_pool(), false);
+    fake_run();
+    assert_int_equal(f->error[2], 0);
+
+    sim_cut_at(f->sim, sim_count(f->sim));
+    close_volumes(f);
+    rig_close(&f->rig);
+    sim_restore(f->sim);
+    rig_live_put(&f->rig, NULL, 0);
+    rig_open(&f->rig);
+    CHECK(store_recover(f->rig.store, note_open, f, &e));
+    assert_int_equal(f->named, 1);
+}
+
 static void many_that_are_flushed_cost_one_sync(void **state)
 {
     struct fixture *f = *state;
@@ -560,6 +598,7 @@ int main(void)
         TEST(volume_may_be_closed_before_the_end),
         TEST(volume_that_is_being_closed_cannot_be_sealed),
         TEST(fua_write_under_way_is_in),
+        TEST(volume_is_open_again_after_a_seal_that_was_undone),
         TEST(many_that_are_flushed_cost_one_sync),
         TEST(every_group_cut_is_consistent),
     };
