@@ -307,6 +307,8 @@ static void await_background(struct store *s)
     pthread_mutex_unlock(&s->lock);
     if (busy)
         shard_gate_wait(s->shard, &gate, 0);
+    pthread_mutex_lock(&s->lock); /* who opened the gate has let go of the lock, too */
+    pthread_mutex_unlock(&s->lock);
 }
 
 void store_close(struct store *s)
@@ -411,12 +413,10 @@ int layer_remove(struct store *s, struct layer_id id, struct err *e)
     return layers_remove(s, &id, 1, &removed, e);
 }
 
-int layer_usage(struct store *s, struct layer_id id, uint64_t *ret_data_bytes, struct err *e)
+/* Without a look at any file. */
+static bool usage_known(struct store *s, struct layer_id id, uint64_t *ret_data_bytes)
 {
-    struct layer_info info;
-    struct map map;
     uint64_t blocks;
-    int rc;
 
     pthread_mutex_lock(&s->lock);
     const struct layer *l = store_layer_find(s, id);
@@ -426,17 +426,74 @@ int layer_usage(struct store *s, struct layer_id id, uint64_t *ret_data_bytes, s
             atomic_load_explicit(&l->map.data_blocks, memory_order_relaxed) * DISK_BLOCK;
     pthread_mutex_unlock(&s->lock);
     if (known || adopt_usage(s, id, ret_data_bytes))
-        return 0;
+        return true;
+    if (!usage_get(&s->usage, id, &blocks))
+        return false;
+    *ret_data_bytes = blocks * DISK_BLOCK;
+    return true;
+}
 
-    if (!usage_get(&s->usage, id, &blocks)) {
-        rc = replay_layer(&s->dir, &s->journal, id, &info, &map, e);
-        if (rc < 0 && rc != -ENOENT)
-            return rc;
-        blocks = rc == 0 ? map.data_blocks : 0; /* a top that was never written */
-        if (rc == 0)
-            map_done(&map);
-        usage_put(&s->usage, id, blocks, false);
-    }
+int layer_usage(struct store *s, struct layer_id id, uint64_t *ret_data_bytes, struct err *e)
+{
+    struct layer_info info;
+    struct map map;
+
+    if (usage_known(s, id, ret_data_bytes))
+        return 0;
+    int rc = replay_layer(&s->dir, &s->journal, id, &info, &map, e);
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
+    uint64_t blocks = rc == 0 ? map.data_blocks : 0; /* a top that was never written */
+    if (rc == 0)
+        map_done(&map);
+    usage_put(&s->usage, id, blocks, false);
     *ret_data_bytes = blocks * DISK_BLOCK;
     return 0;
+}
+
+#define LEARN_AT_ONCE 24u /* layers of one pass over the journal */
+
+struct lesson {
+    struct layer_id id[LEARN_AT_ONCE];
+    uint64_t data_blocks[LEARN_AT_ONCE]; /* 0 also for one without files */
+    unsigned count;
+};
+
+static int learn_one(void *ctx, const struct layer_info *info, struct map *map, struct err *e)
+{
+    struct lesson *n = ctx;
+
+    (void)e;
+    for (unsigned i = 0; i < n->count; i++)
+        if (lay_id_equal(n->id[i], info->id))
+            n->data_blocks[i] = map->data_blocks;
+    return 0;
+}
+
+static void learn(struct store *s, struct lesson *n)
+{
+    struct journal_view view;
+
+    jnl_view(&s->journal, &view);
+    int rc = replay_each(&s->dir, &s->journal, n->id, n->count, learn_one, n, NULL);
+    /* A half that was begun anew under our reading told nothing: they are read one by one, then. */
+    for (unsigned i = 0; rc == 0 && !jnl_view_gone(&s->journal, &view) && i < n->count; i++)
+        usage_put(&s->usage, n->id[i], n->data_blocks[i], false);
+    *n = (struct lesson){ 0 };
+}
+
+void layers_learn(struct store *s, const struct layer_id *ids, size_t count,
+                  bool (*stop)(void *ctx), void *ctx)
+{
+    struct lesson n = { 0 };
+    uint64_t bytes;
+
+    for (size_t i = 0; i < count && !stop(ctx); i++) {
+        if (!usage_known(s, ids[i], &bytes))
+            n.id[n.count++] = ids[i];
+        if (n.count == LEARN_AT_ONCE)
+            learn(s, &n);
+    }
+    if (n.count)
+        learn(s, &n);
 }
