@@ -1,21 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* care - what is left to do after a call: files of dead layers are deleted, a slice at a time on a
- * thread of its own; layers that nothing needs apart are merged; promoted images are hashed. */
+ * thread of its own; layers that nothing needs apart are merged; promoted images are hashed.  At
+ * the start that thread looks at all layers once, so that later nobody has to wait for it to be
+ * told how much data they hold. */
 #include "server/control/care.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "server/base/clock.h"
 #include "server/base/log.h"
 #include "server/catalog/catalog.h"
+#include "server/catalog/layers.h"
 #include "server/control/control.h"
+#include "server/control/http.h"
 #include "server/control/jobs.h"
 #include "server/control/loop.h"
 #include "server/io/thread.h"
 #include "server/lifecycle/lifecycle.h"
+#include "server/store/store.h"
+
+#define DELAY_NS (100 * NS_PER_MS) /* calls that follow each other are cared for together */
 
 struct care {
     struct control *control;
@@ -23,15 +32,27 @@ struct care {
     struct loop_msg deleted; /* posted by the thread as its last act */
     pthread_t thread;
     bool running, again;
-    struct lifecycle_dead dead; /* the thread's while it runs */
+    atomic_bool ending;
+    /* The thread's while it runs. */
+    struct lifecycle_dead dead;
+    struct layer_id *unseen; /* heap: to be looked at first; NULL: none */
+    size_t unseen_count;
 };
 
 static void pick_dead(struct care *a);
 
-static void *delete_files(void *arg)
+static bool is_ending(void *ctx)
+{
+    struct care *a = ctx;
+
+    return atomic_load(&a->ending);
+}
+
+static void *work(void *arg)
 {
     struct care *a = arg;
 
+    layers_learn(a->control->store, a->unseen, a->unseen_count, is_ending, a);
     lifecycle_dead_delete(a->control->store, &a->dead);
     loop_post(a->control->loop, &a->deleted);
     return NULL;
@@ -44,6 +65,11 @@ static void on_deleted(struct loop_msg *m)
 
     pthread_join(a->thread, NULL);
     a->running = false;
+    if (a->unseen)
+        http_wake(a->control->http, http_topic(HTTP_TOPIC_CARE, 0));
+    free(a->unseen);
+    a->unseen = NULL;
+    a->unseen_count = 0;
     if (lifecycle_dead_forget(control_life(a->control), &a->dead, &e) < 0)
         log_error("control: files that nothing needs: %s", e.msg);
     else
@@ -61,10 +87,10 @@ static void pick_dead(struct care *a)
         a->again = false;
         rc = lifecycle_dead_pick(control_life(a->control), &a->dead, &e);
     }
-    if (rc == 0 && a->dead.count == 0)
+    if (rc == 0 && a->dead.count == 0 && !a->unseen)
         return;
     if (rc == 0)
-        rc = thread_start("sweep", delete_files, a, &a->thread, &e);
+        rc = thread_start("care", work, a, &a->thread, &e);
     if (rc < 0)
         log_error("control: files that nothing needs: %s", e.msg);
     a->running = rc == 0;
@@ -112,23 +138,54 @@ void care_free(struct care *a)
     if (!a)
         return;
     loop_timer_cancel(a->control->loop, &a->timer);
+    atomic_store(&a->ending, true);
     if (a->running) {
         pthread_join(a->thread, NULL);
         loop_unpost(a->control->loop, &a->deleted);
     }
+    free(a->unseen);
     free(a);
 }
 
 void care_kick(struct care *a)
 {
     if (a && !a->timer.due_ns)
-        loop_timer_set(a->control->loop, &a->timer, clock_mono_ns());
+        loop_timer_set(a->control->loop, &a->timer, clock_mono_ns() + DELAY_NS);
+}
+
+struct listing {
+    struct care *care;
+    size_t room;
+};
+
+static int add_layer(void *ctx, const struct cat_layer *l)
+{
+    struct listing *g = ctx;
+    struct care *a = g->care;
+
+    if (a->unseen_count == g->room) {
+        size_t room = g->room ? 2 * g->room : 256;
+        struct layer_id *grown = reallocarray(a->unseen, room, sizeof *grown);
+        if (!grown)
+            return -ENOMEM;
+        a->unseen = grown;
+        g->room = room;
+    }
+    memcpy(a->unseen[a->unseen_count++].b, l->id, sizeof l->id);
+    return 0;
+}
+
+bool care_is_looking(const struct care *a)
+{
+    return a->unseen != NULL;
 }
 
 void care_begin(struct care *a)
 {
+    struct listing g = { .care = a };
     struct err e = { 0 };
 
+    (void)cat_layer_list(a->control->catalog, add_layer, &g, NULL); /* those that it got: enough */
     if (cat_image_list(a->control->catalog, verify_one, a->control, &e) < 0)
         log_error("control: images that were never verified: %s", e.msg);
     care_kick(a);

@@ -4,6 +4,8 @@
 #ifndef GRIDBOX_CONTROL_CARE_H
 #define GRIDBOX_CONTROL_CARE_H
 
+#include <stdbool.h>
+
 #include "server/base/err.h"
 
 struct care;
@@ -17,5 +19,9 @@ void care_kick(struct care *a);
 
 /* Once, when jobs can run: what the server before this one has left undone. */
 void care_begin(struct care *a);
+
+/* Until it has looked at all layers once: to ask for their sizes takes long.  Its end wakes
+ * HTTP_TOPIC_CARE. */
+bool care_is_looking(const struct care *a);
 
 #endif

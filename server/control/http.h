@@ -119,7 +119,7 @@ bool http_waited(const struct http_request *r);
 void http_wake(struct http *h, uint64_t topic);
 
 /* Topics of waiting: one number for the kind of thing and its own. */
-enum http_topic { HTTP_TOPIC_EVENTS = 1, HTTP_TOPIC_JOB, HTTP_TOPIC_HOST };
+enum http_topic { HTTP_TOPIC_EVENTS = 1, HTTP_TOPIC_JOB, HTTP_TOPIC_HOST, HTTP_TOPIC_CARE };
 static inline uint64_t http_topic(enum http_topic kind, uint64_t id)
 {
     return (uint64_t)kind << 56 | (id & 0xffffffffffffff);

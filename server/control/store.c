@@ -7,6 +7,7 @@
 
 #include "server/base/auto.h"
 #include "server/catalog/layers.h"
+#include "server/control/care.h"
 #include "server/control/control.h"
 #include "server/control/http.h"
 #include "server/control/jobs.h"
@@ -60,6 +61,11 @@ static void on_show(struct http_request *r)
     struct cat_counts n = { 0 };
     unsigned parked = 0, failed = 0;
     struct err e = { 0 };
+
+    if (care_is_looking(c->care) && !http_waited(r)) {
+        http_wait(r, http_topic(HTTP_TOPIC_CARE, 0), HTTP_WAIT_MAX);
+        return;
+    }
     int rc = store_space(c->store, &space, &e);
 
     if (rc == 0)

@@ -10,6 +10,7 @@
 #define GRIDBOX_STORE_STORE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "server/base/err.h"
@@ -133,8 +134,13 @@ int layer_remove(struct store *s, struct layer_id id, struct err *e);
 int layers_remove(struct store *s, const struct layer_id *ids, unsigned count, bool *ret_removed,
                   struct err *e);
 
-/* Bytes of data that the layer holds (whole blocks). */
+/* Bytes of data that the layer holds (whole blocks).  Quick for layers that are open, that were, or
+ * that were asked for before; others are read. */
 int layer_usage(struct store *s, struct layer_id id, uint64_t *ret_data_bytes, struct err *e);
+/* Makes it quick for all of these, with far less reading than one by one.  What cannot be read is
+ * passed over.  stop() is asked now and then. */
+void layers_learn(struct store *s, const struct layer_id *ids, size_t count,
+                  bool (*stop)(void *ctx), void *ctx);
 
 /* ---- devices -----------------------------------------------------------------------------------
  */
