@@ -1,15 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# A guest writes, flushes and verifies its disk while the server is restarted and killed, a cable is pulled, and the server's power is
-# cut: no I/O error in guest or dom0, and after the power cut, and a reset, exactly the domain that was writing is started anew, with
-# all it had flushed.
-#   RACK_KILLS (2): how often the server is killed     RACK_CABLE (60): seconds without a cable
-# limit: 900
+# A guest writes, flushes and verifies its disk while the server is restarted and killed, has no room for it, a cable is pulled, and
+# the server's power is cut: no I/O error in guest or dom0, and after the power cut, and a reset, exactly the domain that was writing is
+# started anew, with all it had flushed.
+#   RACK_KILLS (2): how often the server is killed     RACK_CABLE (60): seconds without a cable     RACK_PARKED (5): without room
+# limit: 1200
 # shellcheck source=tests/rack/functions.sh
 . "$(dirname "$0")/functions.sh"
 
 kills=${RACK_KILLS:-2}
 cable=${RACK_CABLE:-60}
+parked=${RACK_PARKED:-5}
 live=/run/gridbox # where gridboxd keeps its live maps; /run is this rack's own
 
 start_server()
@@ -29,7 +30,10 @@ end_server() # SIGNAL
 load_lines() { tail -n "+$((${marks[pc1]:-0} + 1))" "$(rack log pc1)" | grep -F 'busy | tiny-load ops='; }
 longest() { load_lines | sed -n 's/.* stall_ms=\([0-9]*\) .*/\1/p' | sort -n | tail -n 1; }
 domids() { gb --json domain list | jq -c '[.domains[] | {(.name): .domid}] | add'; }
+domid_of() { domids | jq ".$1"; }
 # shellcheck disable=SC2317 # called by tap_wait
+paused() { [[ $(domain_field busy detail) == paused:* ]]; }
+# shellcheck disable=SC2317
 connected() { gb --json volume list | jq -c '[.volumes[] | {(.name): .attachment.connected}] | add'; }
 # shellcheck disable=SC2317
 all_connected() { [ "$(connected)" = '{"busy":true,"quiet":true}' ]; }
@@ -38,9 +42,13 @@ all_connected() { [ "$(connected)" = '{"busy":true,"quiet":true}' ]; }
 goes_on() # WHAT SECONDS
 {
     see_new pc1 'disk busy: .*connected again' "$2" "$1: the disk is connected again"
+    answers "$1" "$2"
+}
+answers() # WHAT SECONDS
+{
     mark_here=$(wc -l <"$(rack log pc1)")
     # Two more lines whose requests were quick: nothing waits any more.
-    tap_wait "$2" "the guest's requests are answered again" quick_again
+    tap_wait "$2" "$1: the guest's requests are answered" quick_again
     like "$(load_lines | tail -n 1)" 'errors=0 bad=0 ' "no error in the guest, and nothing that it did not write"
     diag "$1: longest stall $(longest) ms"
 }
@@ -87,6 +95,18 @@ done
 ok "$([ "$worst" -lt 5000 ]; echo $?)" "$kills times killed: the longest stall is $worst ms, less than 5 s"
 
 mark pc1
+must "a snapshot of the working disk is taken" gb volume snapshot one busy
+answers "snapshot" 60
+mark pc1
+must "its new layer gets a quota of 1 MiB" gb volume quota busy 1M
+tap_wait 120 "soon its domain is paused" paused
+timeout "$parked" tail -f /dev/null
+is "$(domid_of quiet)" "$(jq .quiet <<<"$before")" "for $parked s; the idle one is as it was"
+must "the quota is lifted" gb volume quota busy none
+answers "parked" 120
+is "$(domids)" "$before" "the domains are the same ones"
+
+mark pc1
 must "the cable is pulled" rack link pc1 down
 timeout "$cable" tail -f /dev/null
 must "and put in again after $cable s" rack link pc1 up
@@ -110,6 +130,6 @@ must "the working disk is reset" gb volume reset busy
 see_new pc1 'busy \| tiny-ready boots=1 ' 200 "its guest begins anew, with the content of the image"
 see_new pc1 'busy \| tiny-load ops=.* errors=0 bad=0 ' 60 "and works"
 tap_wait 60 "both disks are connected" all_connected
-is "$(domids | jq .quiet)" "$(jq .quiet <<<"$before")" "the idle domain has run on all the time"
+is "$(domid_of quiet)" "$(jq .quiet <<<"$before")" "the idle domain has run on all the time"
 is "$(grep -c 'quiet | tiny-ready' "$(rack log pc1)")" 1 "its guest has not booted again"
 done_testing
