@@ -16,8 +16,8 @@
 #include "server/nbd/replies.h"
 
 #define SLOTS_KEPT       4096u
-#define LEND_AT_LEAST    (16u << 10) /* bytes; below it a copy costs less than to look */
-#define STATUS_EXTENTS   1024u       /* in one answer */
+#define LEND_AT_LEAST    (4u << 10) /* bytes; shorter ones are seldom and odd */
+#define STATUS_EXTENTS   1024u      /* in one answer */
 #define STATUS_BUF_BYTES (STATUS_EXTENTS * sizeof(struct blk_extent))
 
 #define OWNER(type, member, p) ((type *)(void *)((char *)(p)-offsetof(type, member)))
