@@ -453,6 +453,15 @@ uint64_t sim_past_end(const struct sim_past *p)
     return p->end;
 }
 
+bool sim_past_syncs(const struct sim_past *p, uint64_t number)
+{
+    for (size_t i = 0; i < p->history.count; i++)
+        if (p->history.events[i].number == number)
+            return p->history.events[i].kind == SIM_DID_SYNC ||
+                   p->history.events[i].kind == SIM_DID_SYNC_DIR;
+    return false;
+}
+
 /* The last name that a file had before the end of the past. */
 static const char *name_of(const struct sim_past *p, unsigned file)
 {

@@ -74,6 +74,8 @@ void sim_past_free(struct sim_past *p);
 uint64_t sim_past_first(const struct sim_past *p);
 uint64_t sim_past_end(const struct sim_past *p);
 
+/* Does this operation make something durable? */
+bool sim_past_syncs(const struct sim_past *p, uint64_t number);
 /* Prints operations from <= number < to, for whoever looks into a failure. */
 void sim_past_show(const struct sim_past *p, uint64_t from, uint64_t to);
 
