@@ -58,6 +58,16 @@ static void *work(void *arg)
     return NULL;
 }
 
+/* Who waits until all layers were looked at goes on. */
+static void seen(struct care *a)
+{
+    if (a->unseen)
+        http_wake(a->control->http, http_topic(HTTP_TOPIC_CARE, 0));
+    free(a->unseen);
+    a->unseen = NULL;
+    a->unseen_count = 0;
+}
+
 static void on_deleted(struct loop_msg *m)
 {
     struct care *a = (struct care *)((char *)m - offsetof(struct care, deleted));
@@ -65,11 +75,7 @@ static void on_deleted(struct loop_msg *m)
 
     pthread_join(a->thread, NULL);
     a->running = false;
-    if (a->unseen)
-        http_wake(a->control->http, http_topic(HTTP_TOPIC_CARE, 0));
-    free(a->unseen);
-    a->unseen = NULL;
-    a->unseen_count = 0;
+    seen(a);
     if (lifecycle_dead_forget(control_life(a->control), &a->dead, &e) < 0)
         log_error("control: files that nothing needs: %s", e.msg);
     else
@@ -91,8 +97,10 @@ static void pick_dead(struct care *a)
         return;
     if (rc == 0)
         rc = thread_start("care", work, a, &a->thread, &e);
-    if (rc < 0)
+    if (rc < 0) {
         log_error("control: files that nothing needs: %s", e.msg);
+        seen(a);
+    }
     a->running = rc == 0;
 }
 
