@@ -228,8 +228,8 @@ install: all
 		install -D -m 644 $$f $(DESTDIR)$(PREFIX)/share/gridbox/boot/$${f##*/}; done; fi
 
 clean:
-	rm -rf build/obj build/asan build/tsan build/cover build/unit build/fuzz build/config.mk \
-		build/gridboxd build/gridbox build/gridbox-host build/*.a build/boot
+	rm -rf build/obj build/asan build/tsan build/cover build/unit build/crash build/fuzz build/config.mk \
+		build/gridboxd build/gridbox build/gridbox-host build/nbd_load build/*.a build/boot
 
 help:
 	@echo 'make             build gridboxd, gridbox and gridbox-host (installs nothing)'
@@ -237,6 +237,7 @@ help:
 	@echo 'make check       every test; needs root.  make check-all: the slow ones as well'
 	@echo 'make quick       build, static checks, unit tests under ASan and UBSan'
 	@echo 'make unit T=nbd/session     one unit test;  make FLAVOUR=asan unit: with sanitizers'
+	@echo 'make crash SEED=7 CUTS=10000    crashes of a server in one process'
 	@echo 'make fuzz T=nbd_session SECONDS_EACH=600    one fuzz target'
 	@echo 'make bench       other NBD servers beside ours: table and plot in build/bench; BENCH=--quick'
 	@echo 'make boot-files  Xen, dom0 kernel and initramfs in build/boot'
