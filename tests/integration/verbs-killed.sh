@@ -74,9 +74,10 @@ done
 attach
 write 99
 is "$(show)" 99 "all can be written in the end"
+gridbox volume promote v3 made >/dev/null
 versions=$(gridbox image list --json | jq -r '.images[] | select(.name == "made") | "made@\(.version)"')
 # shellcheck disable=SC2086 # a list of words
-[ -z "$versions" ] || run gridbox image verify $versions
+run gridbox image verify $versions
 status_is 0 "every promoted image is sound: $(echo "$versions" | wc -w)"
 run gridbox store scrub
 status_is 0 "so is the store"
