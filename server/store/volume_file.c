@@ -3,7 +3,7 @@
  * copy into the page cache, on the pool when the kernel holds writers up.
  *
  * On the pool a volume has one job at a time, which takes all writes that wait: a file has one
- * lock, and threads that fight for it cost five times the work (README.md, "What it costs"). */
+ * lock, and threads that fight for it cost five times the work (docs/speed.md). */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
