@@ -42,7 +42,7 @@ struct live {
     uint32_t spare_memory; /* of these, how many have memory */
     uint8_t *has_memory;   /* a bit for each slot */
     uint32_t memory_end;   /* slots below it were asked for in chunks */
-    bool not_locked_told;
+    bool not_locked_told, full;
 };
 
 /* ---- memory -----------------------------------------------------------------------------------*/
@@ -208,6 +208,7 @@ static int take_page(struct map_home *h, struct disk_id key, uint32_t page, cons
         set_state(&l->table[slot], LIVE_PAGE); /* the last step: now it says something */
         *ret = (uint64_t *)(void *)at;
     }
+    l->full = rc < 0;
     pthread_mutex_unlock(&l->lock);
     return rc < 0 ? -ENOSPC : 0;
 }
@@ -282,6 +283,14 @@ void live_fail(struct live *l, struct layer_id layer)
     pthread_mutex_unlock(&l->lock);
     if (!told)
         live_void(l);
+}
+
+bool live_is_full(struct live *l)
+{
+    pthread_mutex_lock(&l->lock);
+    bool full = l->full;
+    pthread_mutex_unlock(&l->lock);
+    return full;
 }
 
 uint32_t live_used(struct live *l)

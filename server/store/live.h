@@ -96,6 +96,9 @@ int live_each_layer(struct live *l, int (*each)(void *ctx, struct layer_id id, b
  * is set.  -EBADMSG: impossible content; -ENOMEM, -ENOSPC. */
 int live_adopt(struct live *l, struct layer_id layer, struct map *map);
 
+/* Was there no room for the last page that was asked for? */
+bool live_is_full(struct live *l);
+
 /* ---- for tests and figures
  * ---------------------------------------------------------------------*/
 const char *live_path(const struct live *l);

@@ -45,6 +45,32 @@ void map_done(struct map *m)
     m->changed_pages = 0;
 }
 
+int map_leave_home(struct map *m)
+{
+    uint64_t **pages = m->pages ? calloc(m->page_count, sizeof *pages) : NULL;
+    uint32_t i;
+
+    if (!m->pages)
+        return 0;
+    for (i = 0; pages && i < m->page_count; i++) {
+        if (!at_home(m, m->pages[i]))
+            continue;
+        pages[i] = malloc(PAGE_WORDS * sizeof **pages);
+        if (!pages[i])
+            break;
+        memcpy(pages[i], m->pages[i], PAGE_WORDS * sizeof **pages);
+    }
+    bool all = pages && i == m->page_count;
+    for (i = 0; pages && i < m->page_count; i++) {
+        if (all && pages[i])
+            m->pages[i] = pages[i];
+        else if (!all)
+            free(pages[i]);
+    }
+    free(pages);
+    return all ? 0 : -ENOMEM;
+}
+
 static const uint64_t *page_of(const struct map *m, uint64_t block)
 {
     return m->pages ? m->pages[block / DISK_PAGE_BLOCKS] : NULL;

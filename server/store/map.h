@@ -40,6 +40,9 @@ void map_done(struct map *m); /* idempotent; pages at home are left there */
 /* From now on pages move there before they are changed with track. */
 void map_set_home(struct map *m, struct map_home *home, struct disk_id key);
 
+/* Pages move back to the heap; what is at home means nothing any more.  -ENOMEM: all stay. */
+int map_leave_home(struct map *m);
+
 enum disk_block_state map_get(const struct map *m, uint64_t block);
 
 /* The state of `block` and how many blocks from there on share it: 1 to limit.

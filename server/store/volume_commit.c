@@ -19,6 +19,7 @@
 #include "server/base/clock.h"
 #include "server/io/file_ops.h"
 #include "server/store/batch.h"
+#include "server/store/live.h"
 #include "server/store/store_state.h"
 #include "server/store/volume.h"
 
@@ -45,13 +46,21 @@ static void mark_kick(struct volume *v)
     committer_submit(&v->store->committer, &v->mark.entry);
 }
 
+/* Marked clean, and nothing has begun since: the process after this one needs nothing to know what
+ * is in the map, and others may have the room. */
+static void leave_live(struct volume *v)
+{
+    if (v->mark.wanted == DISK_CLEAN && !v->mutators && map_leave_home(&v->top->map) == 0)
+        live_release(v->store->live, v->top->id);
+}
+
 static void mark_written(struct commit_entry *entry, int error)
 {
     struct volume *v = (struct volume *)((char *)entry - offsetof(struct volume, mark.entry));
 
     v->running++;
     v->mark.busy = false;
-    bool made = v->make.recording;
+    bool made = v->make.recording, open = v->mark.writing == DISK_OPEN;
     v->make.recording = false;
     if (error < 0) {
         vol_fail(v, strerror(-error));
@@ -59,12 +68,14 @@ static void mark_written(struct commit_entry *entry, int error)
             vol_made(v, error);
     } else {
         v->mark.durable = v->mark.writing;
-        if (made)
-            vol_made(v, 0);
-        if (v->mark.durable == DISK_OPEN) {
+        if (open) {
             vol_op_answer_waiting(v, 0);
             vol_tick_start(v->store);
+        } else {
+            leave_live(v);
         }
+        if (made)
+            vol_made(v, 0);
         mark_kick(v);
     }
     v->running--;

@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "server/base/clock.h"
+#include "server/store/live.h"
 #include "server/store/store_state.h"
 #include "server/store/volume.h"
 
@@ -26,6 +27,10 @@ static void say_why(const struct volume *v, int error, char *why, size_t size)
 
     if (error == -EDQUOT) {
         snprintf(why, size, "over its quota of %" PRIu64 " bytes", v->quota_bytes);
+        return;
+    }
+    if (live_is_full(v->store->live)) {
+        snprintf(why, size, "no room for live maps: see gridboxd --live");
         return;
     }
     (void)store_space(v->store, &space, NULL);

@@ -12,6 +12,7 @@
 
 #include "server/store/live_file.h"
 #include "server/store/store_state.h"
+#include "server/store/volume.h"
 #include "tests/unit/store/fake_shard.h"
 #include "tests/unit/store/rig.h"
 #include "tests/unit/store/sim_ops.h"
@@ -454,6 +455,70 @@ static void page_that_moves_keeps_what_it_said(void **state)
     live_leave(l);
 }
 
+static void quiet_volume_gives_its_room_back(void **state)
+{
+    struct fixture *f = *state;
+
+    write_fill(f, 0, 1);
+    assert_int_equal(live_used(f->rig.store->live), 1);
+    for (int i = 0; i < 2; i++) { /* a commit, then the mark */
+        f->v->last_mutation_ns -= VOL_CLEAN_AFTER_NS;
+        fake_fire_timers();
+        fake_run();
+    }
+    assert_int_equal(f->v->mark.durable, DISK_CLEAN);
+    assert_int_equal(live_used(f->rig.store->live), 0);
+    expect_fill(f->d, 0, 4096, 1);
+    write_fill(f, 4096, 2);
+    assert_int_equal(live_used(f->rig.store->live), 1);
+    die(f);
+    assert_int_equal(open_store(f), 0);
+    open_volume(f);
+    expect_fill(f->d, 0, 4096, 1);
+    expect_fill(f->d, 4096, 4096, 2);
+}
+
+static int note_named(void *ctx, struct layer_id id)
+{
+    struct layer_id **at = ctx;
+
+    *(*at)++ = id;
+    return 0;
+}
+
+/* One volume is being written, one was long ago, one was closed. */
+static void loss_of_power_restarts_exactly_the_busy_ones(void **state)
+{
+    struct fixture *f = *state;
+    static struct layer_id named[4];
+    struct layer_id *at = named, idle_top = rig_new_id(), clean_top = rig_new_id();
+    struct volume *idle = rig_volume(&f->rig, idle_top, f->image, SIZE, 1);
+    struct volume *clean = rig_volume(&f->rig, clean_top, f->image, SIZE, 1);
+    static uint8_t buf[4096] = { 1 };
+
+    assert_int_equal(rig_io(volume_device(idle), BLK_WRITE, 0, 0, 4096, buf), 0);
+    assert_int_equal(rig_io(volume_device(clean), BLK_WRITE, 0, 0, 4096, buf), 0);
+    rig_volume_close(clean);
+    for (int i = 0; i < 2; i++) {
+        idle->last_mutation_ns -= VOL_CLEAN_AFTER_NS;
+        fake_fire_timers();
+        fake_run();
+    }
+    write_fill(f, 0, 2);
+    sim_cut_at(f->sim, sim_count(f->sim));
+    rig_volume_close(idle);
+    rig_volume_close(f->v);
+    rig_close(&f->rig);
+    sim_restore(f->sim);
+    rig_live_put(&f->rig, NULL, 0);
+    rig_open(&f->rig);
+    CHECK(store_recover(f->rig.store, note_named, &at, &e));
+    assert_int_equal(at - named, 1);
+    assert_memory_equal(&named[0], &f->top, sizeof f->top);
+    CHECK(store_recovered(f->rig.store, &e));
+    open_volume(f);
+}
+
 static void volume_without_room_for_its_map_waits(void **state)
 {
     struct fixture *f = *state;
@@ -498,6 +563,8 @@ int main(void)
         TEST(removed_layer_is_forgotten),
         TEST(pages_beyond_the_room_are_refused_until_others_go),
         TEST(page_that_moves_keeps_what_it_said),
+        TEST(quiet_volume_gives_its_room_back),
+        TEST(loss_of_power_restarts_exactly_the_busy_ones),
         TEST(volume_without_room_for_its_map_waits),
     };
 
