@@ -124,7 +124,7 @@ size_t peer_tls_input(struct peer *p, const uint8_t *wire, size_t length)
 
     while (give_plain(p) && (n = read_plain(p, &wire, &left)) > 0)
         ;
-    if (!send_output(p, NULL) || p->tls->control > CONTROL_MAX)
+    if (!send_output(p, NULL))
         n = -ENOMEM;
     if (n == -EPIPE) {
         peer_end(p, "closed by the client");
@@ -133,6 +133,8 @@ size_t peer_tls_input(struct peer *p, const uint8_t *wire, size_t length)
         peer_end(p, tls_link_why(p->tls->link));
     } else if (n == -ENOMEM) {
         peer_end(p, "no memory for TLS");
+    } else if (p->tls->control > CONTROL_MAX) {
+        peer_end(p, "it makes TLS talk and does not listen");
     }
     return length - left;
 }
