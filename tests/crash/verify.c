@@ -256,6 +256,9 @@ static bool check_epoch(struct verify *v, unsigned volume, unsigned turn,
         return true;
     if (row->epoch < epoch + fresh || row->epoch > epoch + fresh + 1 + v->crashes)
         return bad(v, "%s: epoch %" PRIu64 " after %" PRIu64, row->name, row->epoch, epoch);
+    if (v->settled && !*ret_same && !fresh && !v->recovering)
+        return bad(v, "%s: epoch %" PRIu64 " after %" PRIu64 " though all was brought to disk",
+                   row->name, row->epoch, epoch);
     if (*ret_same || fresh || v->recovering || v->crashes)
         return true;
     if (v->crash == MODEL_KILL)

@@ -22,8 +22,9 @@ struct verify {
     const struct model *model;
     unsigned at; /* the moment of the crash */
     enum model_crash crash;
-    bool recovering;                  /* the server that crashed had not come up yet */
-    unsigned crashes;                 /* that came after it, while the server came up or ended */
+    bool recovering;  /* the server that crashed had not come up yet */
+    unsigned crashes; /* that came after it, while the server came up or ended */
+    bool settled;     /* the server that came up had brought to disk what a killed one had left */
     const struct verify_touch *touch; /* NULL: nothing */
     uint64_t number;                  /* of the operation at which that server crashed */
     char why[512];                    /* filled when it is not */
