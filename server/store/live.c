@@ -23,7 +23,7 @@
 
 #define CHUNK_SLOTS 16u /* of memory that are asked for at once */
 #define SPARE_SLOTS 64u /* of memory that are kept when nobody uses them */
-#define NAME_BYTES  (2 * LAYER_ID_BYTES + 8)
+#define NAME_BYTES  (2 * LAYER_ID_BYTES + 24)
 
 struct live {
     struct map_home home;
@@ -524,13 +524,13 @@ int live_open(const struct live_options *o, struct live **ret, bool *ret_adopted
         free(l);
         return err_set(e, -ENOMEM, "live maps: out of memory");
     }
-    hex_encode(o->store.b, sizeof o->store.b, hex);
-    snprintf(l->name, sizeof l->name, "%s.live", hex);
     l->slots = slots;
     l->fd = l->place.dir_fd = -1;
     pthread_mutex_init(&l->lock, NULL);
 
     rc = live_expect(o, slots, want, e);
+    hex_encode(o->store.b, sizeof o->store.b, hex);
+    snprintf(l->name, sizeof l->name, "%s-%llx.live", hex, (unsigned long long)want->mount.inode);
     if (rc == 0)
         rc = open_old_anywhere(l, o, want, e);
     *ret_adopted = rc == 0;

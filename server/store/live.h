@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* live - the memory file that keeps the maps of writable tops while the machine lives.
  *
- * One file per store, LIVEDIR/STOREID.live, shared memory of whoever serves the store: a header, a
- * table, and slots of one map page (4 KiB, 64 MiB of disk) each.  A page of a top's map moves into
+ * One file per store, LIVEDIR/STOREID-INODE.live (INODE of STATE, for a copy of it is another
+ * store), shared memory of whoever serves the store: a header, a table, and slots of one map page
+ * (4 KiB, 64 MiB of disk) each.  A page of a top's map moves into
  * a slot just before its first change, so that what a process answered is still there when it is
  * killed.  The file is sparse; a slot's memory is allocated and locked before it is touched: a full
  * file system is -ENOSPC, never SIGBUS.

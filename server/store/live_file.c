@@ -14,8 +14,8 @@ static bool same(struct disk_id a, struct disk_id b)
 
 static const char *mount_wrong(const struct live_mount *h, const struct live_mount *want)
 {
-    if (h->device != want->device)
-        return "the store is on another device";
+    if (h->device != want->device || h->inode != want->inode)
+        return "the store lies elsewhere";
     if (h->name_space == want->name_space && (h->id != want->id || h->unique != want->unique))
         return "the store was mounted anew";
     return NULL;

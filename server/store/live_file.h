@@ -23,10 +23,10 @@ enum live_state {
     LIVE_VOID = 2, /* the store has failed */
 };
 
-/* The mount under which a process sees the store. */
+/* The directory of the store, and the mount under which a process sees it. */
 struct live_mount {
-    uint64_t device;     /* st_dev */
-    uint64_t name_space; /* inode of its mount namespace */
+    uint64_t device, inode; /* of STATE: a copy of it is another store */
+    uint64_t name_space;    /* inode of its mount namespace */
     uint64_t id;
     uint64_t unique; /* 1: id is never given twice within one boot */
 };
@@ -39,10 +39,10 @@ struct live_header {
     struct live_mount mount;
     uint32_t state;   /* enum live_state */
     uint32_t entries; /* of the table that may be in use; the memory of these is there */
-    uint8_t rsvd[3992];
+    uint8_t rsvd[3984];
 };
 static_assert(sizeof(struct live_header) == DISK_BLOCK, "the header is one block");
-static_assert(offsetof(struct live_header, state) == 96, "no padding");
+static_assert(offsetof(struct live_header, state) == 104, "no padding");
 
 enum live_entry_state {
     LIVE_FREE = 0,

@@ -91,6 +91,7 @@ static int read_mount(int state_fd, struct live_mount *ret, struct err *e)
     if (fstat(state_fd, &st) < 0)
         return err_errno(e, "stat");
     ret->device = st.st_dev;
+    ret->inode = st.st_ino;
     if (stat("/proc/self/ns/mnt", &ns) == 0)
         ret->name_space = ns.st_ino;
     if (statx(state_fd, "", AT_EMPTY_PATH, STATX_MNT_ID | STATX_MNT_ID_UNIQUE, &sx) == 0 &&

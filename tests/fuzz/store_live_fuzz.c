@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "server/base/log.h"
-#include "server/base/name.h"
 #include "server/io/file_ops.h"
 #include "server/store/live.h"
 #include "server/store/live_file.h"
@@ -51,8 +50,8 @@ static void leave(void)
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-    char hex[LAYER_ID_TEXT];
-    struct disk_id instance;
+    struct live *l;
+    bool adopted;
 
     (void)argc;
     (void)argv;
@@ -69,10 +68,11 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
                                            .state = place.dir,
                                            .dir = place.live,
                                            .slots = SLOTS };
-    hex_encode(place.options.store.b, LAYER_ID_BYTES, hex);
-    snprintf(place.path, sizeof place.path, "%s/%s.live", place.live, hex);
-    atexit(leave);
-    return live_new_instance(&place.options, &instance, NULL);
+    if (live_open(&place.options, &l, &adopted, NULL) < 0)
+        abort();
+    snprintf(place.path, sizeof place.path, "%s", live_path(l));
+    live_leave(l);
+    return atexit(leave);
 }
 
 static void write_file(const uint8_t *data, size_t size)

@@ -133,6 +133,7 @@ static const struct {
     { "instance", offsetof(struct live_header, instance), 16 },
     { "boot", offsetof(struct live_header, boot), 16 },
     { "device", offsetof(struct live_header, mount.device), 8 },
+    { "directory", offsetof(struct live_header, mount.inode), 8 },
     { "mount", offsetof(struct live_header, mount.id), 8 },
     { "kind of mount", offsetof(struct live_header, mount.unique), 8 },
     { "state", offsetof(struct live_header, state), 4 },
