@@ -145,6 +145,18 @@ static int open_file(const char *path, struct catalog *c, struct err *e)
     return 0;
 }
 
+/* A process that was killed may have written a transaction to the WAL and not synced it.  We have
+ * read it and act on it: from now on it must outlive a power cut. */
+static int sync_wal(struct catalog *c, struct err *e)
+{
+    sqlite3_file *wal = NULL;
+
+    int rc = sqlite3_file_control(c->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal);
+    if (rc == SQLITE_OK && wal && wal->pMethods)
+        rc = wal->pMethods->xSync(wal, SQLITE_SYNC_FULL);
+    return rc == SQLITE_OK ? 0 : err_set(e, -EIO, "sync of the WAL: %s", sqlite3_errstr(rc));
+}
+
 int cat_open(const char *path, struct catalog **ret, struct err *e)
 {
     AUTO(auto_catalog) struct catalog *c = calloc(1, sizeof *c);
@@ -158,6 +170,8 @@ int cat_open(const char *path, struct catalog **ret, struct err *e)
         rc = migrate(c, e);
     if (rc == 0)
         rc = run_script(c, "PRAGMA foreign_keys=ON", e);
+    if (rc == 0)
+        rc = sync_wal(c, e);
     if (rc < 0)
         return err_wrap(e, rc, "catalog %s", path);
 

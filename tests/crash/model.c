@@ -132,9 +132,10 @@ bool model_line_may(const struct model *m, unsigned line, const struct model_vie
     struct rule r = { .until = view->at, .fua = true };
     unsigned covered = model_covered(m, line, view->at);
 
-    if (view->crash == MODEL_POWER && m->lines[line].before >= 0 && !covered && !view->cover &&
+    /* What was under way when a process was killed may be seen after that, and be lost later. */
+    if (m->lines[line].before >= 0 && !covered && !view->cover &&
         !overwritten(m, line, &r, sector, NULL)) {
-        struct model_view then = { .at = m->before_at, .crash = MODEL_POWER };
+        struct model_view then = { .at = m->before_at, .crash = view->crash };
         if (model_line_may(m->before, (unsigned)m->lines[line].before, &then, sector, shown))
             return true;
     }

@@ -28,21 +28,21 @@ static bool bad(struct verify *v, const char *fmt, ...)
 }
 
 /* What the model knows of a line, for whoever looks into a failure (SHOW=1). */
-static void show_line(const struct verify *v, unsigned line, unsigned cover)
+static void show_line(const struct model *m, unsigned line, unsigned at, unsigned cover)
 {
-    const struct model *m = v->model;
-
     if (!getenv("SHOW"))
         return;
-    printf("# moment %u; line %u is covered up to %u, or %u\n", v->at, line,
-           model_covered(m, line, v->at), cover);
+    if (m->lines[line].before >= 0)
+        show_line(m->before, (unsigned)m->lines[line].before, m->before_at, 0);
+    printf("# moment %u; line %u is covered up to %u, or %u\n", at, line,
+           model_covered(m, line, at), cover);
     for (unsigned i = 0; i < m->op_count; i++)
-        if (m->ops[i].line == line && m->ops[i].submitted <= v->at)
+        if (m->ops[i].line == line && m->ops[i].submitted <= at)
             printf("# kind %d sectors %u+%u%s submitted %u done %u error %d\n", m->ops[i].kind,
                    m->ops[i].first, m->ops[i].count, m->ops[i].fua ? " FUA" : "",
                    m->ops[i].submitted, m->ops[i].done, m->ops[i].error);
     for (unsigned i = 0; i < m->cover_count; i++)
-        if (m->covers[i].line == line && m->covers[i].begin <= v->at)
+        if (m->covers[i].line == line && m->covers[i].begin <= at)
             printf("# flush or verb %u: %u to %u\n", m->covers[i].verb, m->covers[i].begin,
                    m->covers[i].end);
 }
@@ -302,7 +302,7 @@ static bool check_volume(struct verify *v, const struct groups *g, unsigned volu
     bool done, same;
 
     if (!check_epoch(v, volume, turn, row, &same) || !read_as_client(v, row, bytes, &done)) {
-        show_line(v, line, view.cover);
+        show_line(v->model, line, v->at, view.cover);
         return false;
     }
     if (same)
@@ -315,7 +315,7 @@ static bool check_volume(struct verify *v, const struct groups *g, unsigned volu
         if (may && shown == v->touch->value)
             continue;
         if (must || !model_line_may(v->model, line, &view, sector, shown)) {
-            show_line(v, line, view.cover);
+            show_line(v->model, line, v->at, view.cover);
             return bad(v,
                        "%s (line %u, top %02x%02x…, epoch %" PRIu64
                        "%s): sector %u shows %02x%02x%02x%02x, which it must not",

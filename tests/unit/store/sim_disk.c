@@ -239,6 +239,24 @@ void sim_history_add(struct sim_history *h, const struct sim_event *event, const
     }
 }
 
+static size_t data_bytes(const struct sim_event *e)
+{
+    if (e->kind == SIM_DID_NAME || e->kind == SIM_DID_SYNC_DIR)
+        return strlen(e->data) + 1;
+    return e->length;
+}
+
+struct sim_history sim_history_copy(const struct sim_history *h, uint64_t number)
+{
+    struct sim_history copy = { .before = sim_tree_copy(&h->before) };
+
+    for (size_t i = 0; i < h->count && h->events[i].number < number; i++) {
+        const struct sim_event *e = &h->events[i];
+        sim_history_add(&copy, e, e->data, e->data ? data_bytes(e) : 0);
+    }
+    return copy;
+}
+
 void sim_history_done(struct sim_history *h)
 {
     for (size_t i = 0; i < h->count; i++)

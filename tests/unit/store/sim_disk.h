@@ -85,6 +85,8 @@ struct sim_history {
 
 void sim_history_add(struct sim_history *h, const struct sim_event *event, const void *data,
                      size_t data_bytes);
+/* All of it before this operation. */
+struct sim_history sim_history_copy(const struct sim_history *h, uint64_t number);
 void sim_history_done(struct sim_history *h);
 
 /* The disk after a power cut just before operation `number`; which of the possible ones is drawn

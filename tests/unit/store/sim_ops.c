@@ -501,6 +501,10 @@ uint64_t sim_go_back(struct sim *s, const struct sim_past *p, uint64_t number, e
     struct sim_tree t = sim_history_world(&p->history, number, seed, crash == SIM_KILL);
 
     put_tree(s, &t);
+    if (crash == SIM_KILL) { /* what was not synced is so still */
+        sim_history_done(&s->history);
+        s->history = sim_history_copy(&p->history, number);
+    }
     return sim_tree_hash(&s->now);
 }
 
