@@ -86,7 +86,9 @@ int layer_reader_open(struct store *s, struct layer_id id, bool direct, struct l
     bool busy = l && l->is_top;
     pthread_mutex_unlock(&s->lock);
     rc = busy ? err_set(e, -EBUSY, "it is being written to")
-              : replay_layer(&s->dir, &s->journal, id, &r.info, &r.map, e);
+              : store_settle(s, id, e); /* as in store_layer_get() */
+    if (rc == 0)
+        rc = replay_layer(&s->dir, &s->journal, id, &r.info, &r.map, e);
     if (rc < 0)
         return err_wrap(e, rc, "layer %s", lay_id_short(id, text));
     rc = open_parts(s, id, &r, e);

@@ -208,7 +208,11 @@ int store_layer_get(struct store *s, struct layer_id id, struct layer **ret, str
     l = share_open(s, id, &rc, e);
     pthread_mutex_unlock(&s->lock);
     if (rc == 0) { /* without the lock: the shard may want it */
-        rc = replay_layer(&s->dir, &s->journal, id, &info, ret_map, e);
+        /* It was a top when the process before this one was killed, if the catalog said then that a
+         * commit had failed which is there after all. */
+        rc = l ? 0 : store_settle(s, id, e);
+        if (rc == 0)
+            rc = replay_layer(&s->dir, &s->journal, id, &info, ret_map, e);
         if (rc == 0 && !l) {
             rc = load(s, id, &info, ret_map, &l, e);
             if (rc < 0)

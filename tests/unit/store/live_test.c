@@ -372,6 +372,29 @@ static void unopened_volume_is_settled(void **state)
     expect_fill(f->d, 0, 4096, 1);
 }
 
+/* A commit of the catalog that was reported as failed, and is there after the kill: the layer that
+ * was written to all the while is a sealed one. */
+static void layer_that_became_a_sealed_one_shows_what_was_answered(void **state)
+{
+    struct fixture *f = *state;
+    const struct layer_chain below = { .count = 2, .id = { f->top, f->image } };
+    struct volume_spec spec = { .name = "vol",
+                                .below = &below,
+                                .top = rig_new_id(),
+                                .size_bytes = SIZE,
+                                .generation = 1,
+                                .epoch = 1 };
+
+    write_fill(f, 4096, 0x11);
+    die(f);
+    assert_int_equal(open_store(f), 0);
+    CHECK(volume_open(f->rig.store, &spec, NULL, &f->v, &e));
+    f->d = volume_device(f->v);
+    expect_fill(f->d, 4096, 4096, 0x11);
+    expect_image(f->d, 8192, 4096);
+    assert_int_equal(live_used(f->rig.store->live), 0);
+}
+
 static void removed_layer_is_forgotten(void **state)
 {
     struct fixture *f = *state;
@@ -561,6 +584,7 @@ int main(void)
         TEST(failed_journal_voids_all),
         TEST(layer_that_cannot_be_settled_stays_shut_until_the_next_start),
         TEST(unopened_volume_is_settled),
+        TEST(layer_that_became_a_sealed_one_shows_what_was_answered),
         TEST(removed_layer_is_forgotten),
         TEST(pages_beyond_the_room_are_refused_until_others_go),
         TEST(page_that_moves_keeps_what_it_said),
