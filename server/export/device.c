@@ -123,19 +123,37 @@ static void set_quota(struct device *d)
         b->set_quota(b->ctx, &d->opened, d->quota_bytes);
 }
 
-static void on_opened(struct pool_job *j)
+static void opening_is_over(struct device *d)
 {
-    struct device *d = OWNER(struct device, job, j);
-
-    d->state = d->rc < 0 ? DEVICE_NOT_OPENED : DEVICE_OPEN;
-    if (d->state == DEVICE_OPEN && d->requota)
-        set_quota(d);
     if (d->closer) {
         d->closer->changed(d->closer);
         return;
     }
     for (struct device_user *u = d->users; u; u = u->next)
         u->changed(u);
+}
+
+static void on_stale_closed(void *arg)
+{
+    struct device *d = arg;
+
+    d->state = DEVICE_NOT_OPENED;
+    d->rc = err_set(&d->e, -EBUSY, "its top was sealed while it was being opened");
+    opening_is_over(d);
+}
+
+static void on_opened(struct pool_job *j)
+{
+    struct device *d = OWNER(struct device, job, j);
+
+    if (d->rc == 0 && d->stale) { /* nobody has written to it, and nobody will */
+        d->set->backend->close(d->set->backend->ctx, &d->opened, on_stale_closed, d);
+        return;
+    }
+    d->state = d->rc < 0 ? DEVICE_NOT_OPENED : DEVICE_OPEN;
+    if (d->state == DEVICE_OPEN && d->requota)
+        set_quota(d);
+    opening_is_over(d);
 }
 
 static struct device *start_opening(struct devices *set, const struct export_grant *g)
@@ -226,6 +244,14 @@ void device_set_quota(struct device_user *u, uint64_t quota_bytes)
     d->quota_bytes = quota_bytes;
     if (d->state == DEVICE_OPEN)
         set_quota(d);
+}
+
+void device_respec(struct device_user *u, struct layer_id top)
+{
+    struct device *d = u->device;
+
+    if (d && d->state == DEVICE_OPENING && memcmp(&d->spec.volume.top, &top, sizeof top) != 0)
+        d->stale = true;
 }
 
 void device_discard(struct device_user *u)

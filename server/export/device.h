@@ -28,6 +28,7 @@ struct device {
 
     struct export_grant spec; /* as it was opened */
     bool discard;             /* for opened.discard, when it is closed */
+    bool stale;               /* its volume was given another top while it was being opened */
     bool requota;             /* the quota moved while it was being opened */
     uint64_t quota_bytes;
     struct device_user *users;
@@ -75,6 +76,10 @@ int device_get(struct devices *set, struct device_user *u, const struct export_g
 
 /* Data that the user's volume may hold, from now on. */
 void device_set_quota(struct device_user *u, uint64_t quota_bytes);
+
+/* The user's volume writes to this top by now: what is just being opened with another one is closed
+ * again, and opened anew.  (One that is open was told by the store.) */
+void device_respec(struct device_user *u, struct layer_id top);
 
 /* At its end nobody will ever read again what was written to it. */
 void device_discard(struct device_user *u);

@@ -221,8 +221,10 @@ static void run_respec(void *arg)
         if (g->ending || strcmp(g->g.name, o->name) != 0)
             continue;
         g->g.layers = *o->layers;
-        if (g->g.writable)
+        if (g->g.writable) {
             g->g.volume.top = o->top;
+            device_respec(&g->user, o->top);
+        }
         opening |= g->user.device && g->user.device->state == DEVICE_OPENING;
     }
     if (opening)

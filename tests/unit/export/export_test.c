@@ -17,6 +17,7 @@
 #include "server/export/backend.h"
 #include "server/export/export.h"
 #include "server/export/stats.h"
+#include "server/export/table.h"
 #include "server/io/shard.h"
 
 #define SIZE 65536
@@ -31,9 +32,11 @@ struct place {
     void (*closed)(void *arg); /* a close that waits for let_close() */
     void *closed_arg;
     struct export_told told;
-    atomic_bool busy;            /* opens are told -EBUSY */
-    _Atomic uint8_t top, lowest; /* of the last open: the first bytes of its layers */
+    atomic_bool busy;               /* opens are told -EBUSY */
+    atomic_bool slow_open, opening; /* opens wait, one does */
+    _Atomic uint8_t top, lowest;    /* of the last open: the first bytes of its layers */
     unsigned discards;
+    uint8_t seen; /* by see_respec() */
 };
 
 static int place_open(void *ctx, const struct export_grant *g, const struct export_told *told,
@@ -47,6 +50,9 @@ static int place_open(void *ctx, const struct export_grant *g, const struct expo
     p->lowest = g->layers.id[0].b[0];
     if (p->busy)
         return err_set(e, -EBUSY, "layer a41f is being sealed");
+    p->opening = true;
+    while (p->slow_open)
+        sched_yield();
     p->opens++;
     p->told = *told;
     ret->blk = blk_mem_new(SIZE, !g->writable);
@@ -566,6 +572,56 @@ static void a_busy_device_is_opened_again_with_what_the_grant_says_by_then(void 
     place_free(p);
 }
 
+struct respecer {
+    struct place *place;
+    pthread_t thread;
+};
+
+static void *respec(void *arg)
+{
+    struct respecer *r = arg;
+    struct layer_chain layers = { .count = 1, .id = { { .b = { 6 } } } };
+
+    export_respec(r->place->table, "v", (struct layer_id){ .b = { 5 } }, &layers);
+    return NULL;
+}
+
+static void see_respec(void *arg)
+{
+    struct place *p = arg;
+    uint8_t token[EXPORT_TOKEN_BYTES];
+
+    memset(token, 1, sizeof token);
+    p->seen = exp_find(p->table, "v", token)->g.volume.top.b[0];
+}
+
+/* Its top was sealed meanwhile: nobody may write to it. */
+static void what_was_opened_with_an_old_top_is_opened_anew(void **state)
+{
+    struct place *p = place_new();
+    struct respecer r = { .place = p };
+
+    (void)state;
+    grant(p, "v", true, 1, 1);
+    p->slow_open = true;
+    struct visitor *v = visit(p, "v", 1, false);
+    while (!p->opening)
+        sched_yield();
+    pthread_create(&r.thread, NULL, respec, &r);
+    do
+        shard_call(p->shard, see_respec, p);
+    while (p->seen != 5);
+    p->slow_open = false;
+    pthread_join(r.thread, NULL);
+    assert_true(came_within(&v->answered, 10000));
+    assert_non_null(v->session);
+    assert_int_equal(p->top, 5);
+    assert_int_equal(p->opens, 2);
+    assert_int_equal(p->closes, 1);
+    visitor_free(v);
+    place_free(p);
+}
+
 static void a_grant_may_end_while_its_device_is_busy(void **state)
 {
     struct place *p = place_new();
@@ -664,6 +720,7 @@ int main(void)
         cmocka_unit_test(a_volume_that_fails_while_it_is_closed_has_failed),
         cmocka_unit_test(many_grants_are_found_by_name),
         cmocka_unit_test(a_busy_device_is_opened_again_with_what_the_grant_says_by_then),
+        cmocka_unit_test(what_was_opened_with_an_old_top_is_opened_anew),
         cmocka_unit_test(a_grant_may_end_while_its_device_is_busy),
         cmocka_unit_test(many_grants_end_at_once_and_their_devices_are_discarded),
         cmocka_unit_test(writes_that_wait_for_room_are_told),
