@@ -70,6 +70,9 @@ static int take_word(const struct cli_table *table, struct cli_args *a, const ch
             a->command = c;
             return 0;
         }
+    if (a->group)
+        return err_set(e, -EINVAL, "there is no command '%s %s'; see gridbox %s --help", a->group,
+                       show(word).text, a->group);
     return misuse(NULL, e, "there is no command", word);
 }
 

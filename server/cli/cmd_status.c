@@ -120,7 +120,7 @@ static void print_event(struct cli *c, const json_t *event)
         fputc('\n', c->out);
         return;
     }
-    fprintf(c->out, "%s  %-16s  %-20s  %s\n", text_time(client_number(event, "at"), at),
+    fprintf(c->out, "%s  %-18s  %-20s  %s\n", text_time(client_number(event, "at"), at),
             text_safe(client_text(event, "kind"), kind, sizeof kind),
             text_safe(client_text(event, "object"), object, sizeof object),
             text_safe(client_text(event, "text"), text, sizeof text));

@@ -144,18 +144,19 @@ static int examine(struct cli *c, bool deep, struct err *e)
     const json_t *result = json_object_get(ended.json, "result"),
                  *problems = json_object_get(result, "problems");
     size_t count = json_array_size(problems);
+    long long layers = client_number(result, "layers");
     if (!c->json)
         print_problems(c, problems);
     if (count)
         return err_set(e, -EREMOTEIO,
                        "%zu of %lld layers %s damaged: restore %s from a backup, "
                        "or remove what stands on %s",
-                       count, (long long)client_number(result, "layers"), count == 1 ? "is" : "are",
-                       count == 1 ? "it" : "them", count == 1 ? "it" : "them");
+                       count, layers, count == 1 ? "is" : "are", count == 1 ? "it" : "them",
+                       count == 1 ? "it" : "them");
     if (!c->json)
-        fprintf(c->out, "%lld layers are sound; %s read\n",
-                (long long)client_number(result, "layers"),
-                bytes_of(result, "checked_bytes", read));
+        fprintf(c->out, "%lld layer%s sound; %s%s\n", layers, layers == 1 ? " is" : "s are",
+                deep ? bytes_of(result, "checked_bytes", read) : "`gridbox store scrub` also reads",
+                deep ? " read" : " their data");
     return 0;
 }
 

@@ -137,7 +137,7 @@ static const struct cli_command commands[] = {
       "compare the files of all layers with the catalog",
       "store check", cmd_store_check },
     { "store", "scrub", "", 0, 0, CLI_NOTHING, CLI_NOTHING, { { 0 } },
-      "the same, and read all data from the disk and compare checksums",
+      "compare them likewise, read all data from the disk and compare its checksums",
       "store scrub", cmd_store_scrub },
 
     { "", "status", "", 0, 0, CLI_NOTHING, CLI_NOTHING, { { 0 } },

@@ -83,6 +83,7 @@ static int check_one(struct job *j, size_t n)
         w->checked_layers++;
         w->checked_bytes += report.checked_bytes;
     } else if (!(l->top && (rc == -ENOENT || rc == -EBUSY))) {
+        w->checked_layers++;
         if (w->problem_count == PROBLEMS_MOST) {
             w->more++;
             return 0;
@@ -159,8 +160,9 @@ static bool check_conclude(struct job *j)
     json_t *problems = problems_json(j);
     size_t count = json_array_size(problems) + w->more;
     if (count && control_event(j->control, &e, "store-damaged", "store",
-                               "%zu layer%s of the store %s damaged: see the job or the log", count,
-                               count == 1 ? "" : "s", count == 1 ? "is" : "are") < 0)
+                               "%zu layer%s of the store %s damaged: `gridbox store %s` says which",
+                               count, count == 1 ? "" : "s", count == 1 ? "is" : "are",
+                               w->deep ? "scrub" : "check") < 0)
         log_error("control check: event: %s", e.msg);
     j->result = json_pack("{s:I, s:I, s:o}", "layers", (json_int_t)w->checked_layers,
                           "checked_bytes", (json_int_t)w->checked_bytes, "problems", problems);

@@ -163,8 +163,8 @@ int lifecycle_check_snapshots(struct lifecycle *l, const struct cat_volume *v, s
         return 0;
     cat_snapshot_list(l->catalog, v->id, add_name, &n, NULL);
     return err_set(e, -EBUSY,
-                   "volume '%s' is in %" PRIu64 " snapshot%s (%s): remove %s first, or remove the "
-                   "volume with its snapshots",
+                   "volume '%s' is in %" PRIu64 " snapshot%s (%s): remove %s first, or the "
+                   "volume with --snapshots",
                    v->name, v->snapshots, v->snapshots == 1 ? "" : "s", n.text,
                    v->snapshots == 1 ? "it" : "them");
 }

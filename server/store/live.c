@@ -482,7 +482,7 @@ static int open_old_anywhere(struct live *l, const struct live_options *o,
 
     for (unsigned n = 0; rc == 1; n++) {
         int there = live_place_open(o, n, &l->place, NULL);
-        if (there == -ENOENT)
+        if (there == 1)
             return 1;
         if (there == 0)
             rc = open_old(l, want, e);
@@ -502,8 +502,8 @@ static int make_somewhere(struct live *l, const struct live_options *o, struct l
     for (unsigned n = 0;; n++) {
         struct err why = { 0 };
         int there = live_place_open(o, n, &l->place, &why);
-        if (there == -ENOENT)
-            return rc < 0 ? rc : err_set(e, -ENOENT, "live maps: no directory");
+        if (there == 1)
+            return rc; /* what the last one said */
         rc = there < 0 ? there : make_fresh(l, want, &why);
         if (rc == 0)
             return 0;

@@ -54,7 +54,7 @@ int live_place_open(const struct live_options *o, unsigned number, struct live_p
     bool tmpfs_alone = !o->dir && number < count;
 
     if (number > count || (o->dir && number > 0))
-        return -ENOENT;
+        return 1;
     int length = o->dir        ? snprintf(ret->path, sizeof ret->path, "%s", o->dir)
                  : tmpfs_alone ? snprintf(ret->path, sizeof ret->path, "%s", shared[number])
                                : snprintf(ret->path, sizeof ret->path, "%s/live", o->state);

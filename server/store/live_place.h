@@ -17,7 +17,7 @@ struct live_place {
 };
 
 /* The number-th directory to try, made if absent: 0700, ours, and a tmpfs unless it was asked for
- * or lies in STATE.  0; -ENOENT: there is no such number; else with words: it cannot be used. */
+ * or lies in STATE.  0; 1: there is no such number; negative, with words: it cannot be used. */
 int live_place_open(const struct live_options *o, unsigned number, struct live_place *ret,
                     struct err *e);
 

@@ -116,7 +116,7 @@ static void wrong_use_is_told(void **state)
         { "", "what?" },
         { "box", "what of 'box'" },
         { "boxes", "no command 'boxes'" },
-        { "box paint", "no command 'paint'" },
+        { "box paint", "no command 'box paint'; see gridbox box --help" },
         { "make", "no command 'make'" },
         { "look here", "one word too many: 'here'" },
         { "box make --of x", "wants NAME" },
