@@ -101,6 +101,7 @@ static void volume_drop(struct blkdev *d)
 {
     struct volume *v = volume_of(d);
 
+    v->connection++;
     drop_waiting(v, -ESHUTDOWN);
     vol_idle(v);
 }

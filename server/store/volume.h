@@ -49,6 +49,7 @@ struct vol_op {
     bool joined;              /* waits for a commit */
     bool settled;             /* its answer is given, or waits for OPEN alone */
     bool counted;             /* in volume.mutators: it has begun */
+    uint32_t connection;      /* volume.connection when it came */
     uint64_t promised_blocks; /* of the volume's, likewise */
     struct range range;
     uint64_t at, end;   /* bytes of the request that are still to be done */
@@ -95,8 +96,9 @@ struct volume {
         struct pool_job job;
     } writer;
 
-    unsigned running;  /* requests of any kind, answered or not, that are not over */
-    unsigned mutators; /* of these: that change something and have begun */
+    unsigned running;    /* requests of any kind, answered or not, that are not over */
+    unsigned mutators;   /* of these: that change something and have begun */
+    uint32_t connection; /* how many have ended: what is left of them is not parked any more */
     bool failed, closing;
     bool adopted;    /* its map is what a process that was killed left; while it is being opened */
     bool discarding; /* closing, and what was written is of no use to anyone */

@@ -239,10 +239,12 @@ void vol_op_ungate(struct volume *v, int error)
     v->running++;
     while ((op = vol_list_take(&v->gated))) {
         int rc = error == -ENOSPC ? vol_park(op, error) : error;
-        if (rc < 0)
+        if (rc < 0) {
+            vol_park_passed(op);
             vol_op_refuse(op, rc);
-        else if (error == 0)
+        } else if (error == 0) {
             start(op);
+        }
     }
     v->running--;
 }
@@ -294,7 +296,7 @@ void vol_op_start(struct volume *v, struct blk_req *r)
         answer_at_once(r, -EIO);
         return;
     }
-    *op = (struct vol_op){ .v = v, .r = r, .busy = true };
+    *op = (struct vol_op){ .v = v, .r = r, .busy = true, .connection = v->connection };
     v->running++;
     if (v->held_back)
         vol_list_add(&v->held, op);

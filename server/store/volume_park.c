@@ -66,17 +66,19 @@ static void set_timer(struct store *s, int64_t due_ns)
 
 /* ---- in and out -------------------------------------------------------------------------------*/
 
-static int refusal(const struct volume *v)
+static int refusal(const struct vol_op *op)
 {
+    const struct volume *v = op->v;
+
     if (v->failed)
         return -EIO;
-    return v->closing ? -ESHUTDOWN : 0;
+    return v->closing || op->connection != v->connection ? -ESHUTDOWN : 0;
 }
 
 int vol_park(struct vol_op *op, int error)
 {
     struct volume *v = op->v;
-    int rc = refusal(v);
+    int rc = refusal(op);
 
     if (rc < 0)
         return rc;
@@ -102,7 +104,7 @@ static bool must_wait(const struct vol_op *op)
 
 void vol_park_retry(struct volume *v)
 {
-    if (v->park.retrying || v->park.probe || v->held_back || !v->park.ops.first)
+    if (v->park.retrying || v->park.probe || v->held_back || v->failed || !v->park.ops.first)
         return;
     v->running++; /* stays until this is over */
     v->park.retrying = true;

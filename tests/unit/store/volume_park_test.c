@@ -223,6 +223,28 @@ static void connection_that_ends_takes_its_parked_writes_along(void **state)
     expect_image(f->d, 2 * BLOCK, BLOCK);
 }
 
+/* It would wait for room, and the connection that comes next for it. */
+static void write_that_ran_when_its_connection_ended_is_not_parked(void **state)
+{
+    struct fixture *f = *state;
+
+    open_volume(f, 0);
+    sim_full(f->sim, 0, EVER);
+    fake_hold(fake_slow_pool(), true);
+    write_block(f, 1, 0);
+    blk_drop(f->d);
+    assert_int_equal(f->error[0], PENDING);
+    fake_hold(fake_slow_pool(), false);
+    fake_run();
+    assert_int_equal(f->error[0], -ESHUTDOWN);
+    assert_int_equal(f->rig.parked, 0);
+    write_block(f, 1, 1); /* the next connection */
+    assert_int_equal(f->error[1], PENDING);
+    sim_full(f->sim, 0, 0);
+    let_time_pass();
+    assert_int_equal(f->error[1], 0);
+}
+
 static void room_on_the_disk_wakes_every_volume(void **state)
 {
     struct fixture *f = *state;
@@ -299,6 +321,7 @@ int main(void)
         TEST(parked_writes_keep_their_order),
         TEST(full_disk_stops_no_flush),
         TEST(connection_that_ends_takes_its_parked_writes_along),
+        TEST(write_that_ran_when_its_connection_ended_is_not_parked),
         TEST(room_on_the_disk_wakes_every_volume),
         TEST(failed_volume_answers_what_it_parked),
         TEST(discarded_volume_waits_for_what_runs_and_commits_nothing),
