@@ -75,13 +75,29 @@ static int check_runs(struct check *c, struct err *e)
     return rc;
 }
 
+/* A top without map and MAKE record was never written to, unless there is data.  Looked at twice,
+ * since somebody may open it, write and close it meanwhile. */
+static int open_reader(struct store *s, struct layer_id id, bool direct, struct layer_reader *ret,
+                       struct err *e)
+{
+    struct err why = { 0 };
+    int rc = layer_reader_open(s, id, direct, ret, e);
+
+    if (rc != -ENOENT)
+        return rc;
+    if (store_settle(s, id, &why) == 0 && lay_check_unmade(&s->dir, id, &why) == 0)
+        return rc;
+    rc = layer_reader_open(s, id, direct, ret, e);
+    return rc == -ENOENT ? err_set(e, -EIO, "%s", why.msg) : rc;
+}
+
 int layer_check(struct store *s, struct layer_id id, bool deep, bool (*cancelled)(void *ctx),
                 void *ctx, struct layer_report *ret, struct err *e)
 {
     struct check c = { .store = s, .deep = deep, .cancelled = cancelled, .ctx = ctx };
     int rc;
 
-    rc = layer_reader_open(s, id, deep, &c.reader, e);
+    rc = open_reader(s, id, deep, &c.reader, e);
     if (rc < 0)
         return rc;
     c.report.size_bytes = c.reader.info.size_bytes;

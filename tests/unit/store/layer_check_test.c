@@ -123,6 +123,23 @@ static void check_finds_missing_files(void **state)
     assert_int_equal(try_check(rig_new_id(), false, &e), -ENOENT);
 }
 
+static void check_finds_data_without_a_map(void **state)
+{
+    struct layer_id top = rig_new_id();
+    struct err e = { 0 };
+    char path[256];
+
+    (void)state;
+    layer_path(&rig, top, ".data", path);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(ftruncate(fd, SIZE), 0);
+    assert_int_equal(try_check(top, false, &e), -ENOENT);
+    assert_int_equal(pwrite(fd, "x", 1, 8192), 1);
+    close(fd);
+    assert_int_equal(try_check(top, false, &e), -EIO);
+    assert_non_null(strstr(e.msg, "holds data"));
+}
+
 static void check_of_an_open_top_is_busy(void **state)
 {
     struct layer_id top = rig_new_id();
@@ -325,6 +342,7 @@ int main(void)
         TEST(deep_check_finds_a_flipped_bit),
         TEST(check_finds_a_hole),
         TEST(check_finds_missing_files),
+        TEST(check_finds_data_without_a_map),
         TEST(check_of_an_open_top_is_busy),
         TEST(check_can_be_cancelled),
         TEST(damaged_block_is_an_error_of_its_read),
