@@ -211,6 +211,8 @@ static int open_top(struct volume *v, const struct volume_spec *spec, struct err
         return err_set(e, rc, "the size of its data file: %s", strerror(-rc));
     /* Its content, or its size, was perhaps never synced. */
     v->dirty = v->dirty || adopt_unsynced(v->store, spec->top) || v->top->map.data_blocks == 0;
+    if (!v->adopted && info->mark == DISK_OPEN && info->epoch < spec->epoch)
+        live_forget(v->store->live, spec->top); /* it had failed; its new epoch has begun */
     vol_live_home(v);
     v->files = FILES_READY;
     v->mark.durable = v->mark.wanted = info->mark;

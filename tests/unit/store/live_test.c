@@ -314,6 +314,24 @@ static void failed_volume_is_named_though_it_was_closed(void **state)
     assert_int_equal(open_store(f), 1);
 }
 
+static void failed_volume_in_its_new_epoch_is_like_any_other(void **state)
+{
+    struct fixture *f = *state;
+
+    write_fill(f, 0, 1);
+    sim_fail_next(f->sim, SIM_SYNC, 1, -EIO);
+    assert_int_equal(rig_io(f->d, BLK_FLUSH, 0, 0, 0, NULL), -EIO);
+    rig_volume_close(f->v);
+    f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 2);
+    f->d = volume_device(f->v);
+    write_fill(f, 4096, 2);
+    die(f);
+    assert_int_equal(open_store(f), 0);
+    f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 2);
+    f->d = volume_device(f->v);
+    expect_fill(f->d, 4096, 4096, 2);
+}
+
 static void failed_journal_voids_all(void **state)
 {
     struct fixture *f = *state;
@@ -581,6 +599,7 @@ int main(void)
         TEST(directory_of_others_is_refused),
         TEST(failed_volume_begins_an_epoch),
         TEST(failed_volume_is_named_though_it_was_closed),
+        TEST(failed_volume_in_its_new_epoch_is_like_any_other),
         TEST(failed_journal_voids_all),
         TEST(layer_that_cannot_be_settled_stays_shut_until_the_next_start),
         TEST(unopened_volume_is_settled),
