@@ -102,7 +102,8 @@ static bool crash_and_start(struct run *r, const struct crash *c, bool only_new)
     if (!is_new(r, hash * 2 + (c->kind == SIM_KILL)) && only_new)
         return false;
     fake_reset(r->seed * 7919 + c->cut);
-    fake_time_reset(r->seed * 31 + c->cut * 8 + c->world);
+    /* Every life of the server draws ids of its own: none comes twice. */
+    fake_time_reset(((r->seed * 31 + r->phase) * 1000003 + c->cut) * 8 + c->world);
     sim_reseed(r->lab.sim, c->cut + 1);
     if (lab_start(&r->lab, &e) < 0)
         fail_crash(r, c, e.msg);
