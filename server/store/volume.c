@@ -224,9 +224,11 @@ static int open_top(struct volume *v, const struct volume_spec *spec, struct err
 static void free_volume(struct volume *v)
 {
     chain_close(v->store, &v->chain);
-    map_done(&v->top->map);
-    if (!v->adopted) /* else it went back, and the next process may still need it */
-        live_release(v->store->live, v->top->id);
+    if (!v->sealed_from_under) { /* else a seal reads the map, and ends it */
+        map_done(&v->top->map);
+        if (!v->adopted) /* else it went back, and the next process may still need it */
+            live_release(v->store->live, v->top->id);
+    }
     store_layer_put(v->store, v->top);
     buf_done(&v->commit.records);
     buf_done(&v->mark.record);

@@ -104,6 +104,7 @@ struct volume {
     bool discarding; /* closing, and what was written is of no use to anyone */
     struct seal_member *seal; /* volume_seal.c's; NULL: none is under way */
     bool held_back;           /* by it: new mutators and flushes wait in `held` */
+    bool sealed_from_under;   /* it closes while a seal counts its top, which holds still */
     struct vol_list held;
     struct volume_events events;
     void (*drained)(void *ctx);

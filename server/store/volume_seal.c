@@ -50,6 +50,7 @@ struct seal_member {
     uint64_t commit;           /* FLUSHING: the number of the one that is awaited */
     bool committing;           /* HOLDING: its commit was begun */
     bool empty;                /* the top stays */
+    bool left;                 /* its volume has closed since it holds still */
     struct layer *fresh, *old; /* the new top; the old one, counted when it holds still … */
     struct stack *below;       /* … with what it lies on */
     struct stack *stack;       /* old on below */
@@ -279,7 +280,9 @@ void vol_seal_leave(struct volume *v)
 {
     struct seal_member *m = v->seal;
 
-    if (m->phase != MEMBER_STILL)
+    if (m->phase == MEMBER_STILL)
+        m->left = v->sealed_from_under = true;
+    else
         give_up(m, -EBUSY, "is being closed");
     m->v = NULL;
     v->seal = NULL;
@@ -452,16 +455,18 @@ static void delist(struct store_seal *seal)
 
 static void free_seal(struct store_seal *seal)
 {
-    delist(seal);
     for (unsigned i = 0; i < seal->count; i++) {
         struct seal_member *m = &seal->members[i];
         store_stack_put(seal->s, m->stack);
         store_stack_put(seal->s, m->below);
+        if (m->left)
+            live_release(seal->s->live, m->old->id); /* all durable, as it held still */
         if (m->old)
             store_layer_put(seal->s, m->old);
         if (m->fresh)
             store_layer_put(seal->s, m->fresh);
     }
+    delist(seal); /* last: now its tops may be opened */
     free(seal);
 }
 

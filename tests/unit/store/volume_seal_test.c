@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "server/store/store_state.h"
+#include "server/store/volume.h"
 #include "tests/unit/store/fake_shard.h"
 #include "tests/unit/store/rig.h"
 #include "tests/unit/store/sim_ops.h"
@@ -396,6 +397,44 @@ static void volume_may_be_closed_before_the_end(void **state)
     expect_image(volume_device(f->v[0]), 2 * BLOCK, BLOCK);
 }
 
+struct closer {
+    struct shard_msg msg;
+    struct fixture *f;
+    bool drained;
+};
+
+/* Closes volume 0 as soon as it holds still, while the others do not yet. */
+static void close_when_held(struct shard_msg *m)
+{
+    struct closer *c = (struct closer *)m;
+
+    if (c->f->v[0]->held_back)
+        volume_close(c->f->v[0], note_drained, &c->drained);
+    else
+        shard_post(fake_shard(), m);
+}
+
+static void volume_may_be_closed_while_others_come_to_rest(void **state)
+{
+    struct fixture *f = *state;
+    struct closer c = { .msg.fn = close_when_held, .f = f };
+
+    open_volumes(f, 2);
+    write_block(f, 0, 1, 0);
+    fake_run();
+    rig_volume_close(f->v[0]); /* clean: the first to hold still */
+    f->v[0] = open_volume(f, f->part[0].top, &f->chain[0]);
+    write_block(f, 1, 1, 0);
+    shard_post(fake_shard(), &c.msg);
+    assert_int_equal(begin(f), 0);
+    assert_true(c.drained);
+    f->v[0] = NULL;
+    end(f, true);
+    struct blkdev *then = sealed(f, 0);
+    expect_fill(then, BLOCK, BLOCK, 0xA0);
+    image_close(then);
+}
+
 static void volume_that_is_being_closed_cannot_be_sealed(void **state)
 {
     struct fixture *f = *state;
@@ -596,6 +635,7 @@ int main(void)
         TEST(quota_begins_anew_with_the_new_top),
         TEST(full_disk_stops_no_seal),
         TEST(volume_may_be_closed_before_the_end),
+        TEST(volume_may_be_closed_while_others_come_to_rest),
         TEST(volume_that_is_being_closed_cannot_be_sealed),
         TEST(fua_write_under_way_is_in),
         TEST(volume_is_open_again_after_a_seal_that_was_undone),
