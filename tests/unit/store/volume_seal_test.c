@@ -429,8 +429,10 @@ static void volume_may_be_closed_while_others_come_to_rest(void **state)
     assert_int_equal(begin(f), 0);
     assert_true(c.drained);
     f->v[0] = NULL;
+    struct layer_chain chain = { .count = 2, .id = { f->part[0].top, f->image } };
+    struct blkdev *then;
+    CHECK(image_open(f->rig.store, &chain, SIZE, &then, &e));
     end(f, true);
-    struct blkdev *then = sealed(f, 0);
     expect_fill(then, BLOCK, BLOCK, 0xA0);
     image_close(then);
 }
