@@ -42,7 +42,7 @@ longest_stall=0
 died=
 for ((kill = 1; kill <= kills; kill++)); do
     # Anywhere in their work, also before all of them are back.
-    timeout "0.$(printf '%03d' $((RANDOM % 300)))" tail -f /dev/null
+    timeout "0.$(printf '%03d' $((1 + RANDOM % 300)))" tail -f /dev/null
     kill_server
     began=$(now_ms)
     start_server
