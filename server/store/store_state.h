@@ -87,6 +87,7 @@ struct store {
     bool no_probe;           /* the file system cannot read without waiting */
     int64_t slow_until_ns;   /* a write took long: writes go to the pool until then */
     uint64_t unsynced_bytes; /* written since the syncs of their volumes */
+    uint64_t unsynced_limit; /* beyond it writes go to the pool */
     struct store_stats stats;
 };
 

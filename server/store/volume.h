@@ -257,6 +257,9 @@ void vol_written(struct vol_op *op);
 
 /* Writes op->segments; vol_written(op) is called once, perhaps before this returns. */
 void vol_put_segments(struct vol_op *op);
+/* Bytes of all volumes that may wait for their sync before the kernel is likely to hold writers up:
+ * half of what it begins to write back at. */
+uint64_t vol_unsynced_limit(void);
 
 /* ---- volume_park.c ----------------------------------------------------------------------------*/
 

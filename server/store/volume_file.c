@@ -4,7 +4,6 @@
  *
  * On the pool a volume has one job at a time, which takes all writes that wait: a file has one
  * lock, and threads that fight for it cost five times the work (docs/speed.md). */
-#include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -33,26 +32,17 @@ static uint64_t read_setting(const char *path)
     return value;
 }
 
-/* Bytes of all volumes that may wait for their sync before writers are likely to be held up: half
- * of what the kernel begins to write back at. */
-static uint64_t unsynced_limit(void)
+uint64_t vol_unsynced_limit(void)
 {
-    static _Atomic uint64_t known;
-    uint64_t limit = atomic_load_explicit(&known, memory_order_relaxed);
+    uint64_t limit = read_setting("/proc/sys/vm/dirty_background_bytes");
 
-    if (limit)
-        return limit;
-    limit = read_setting("/proc/sys/vm/dirty_background_bytes");
     if (limit == 0) {
         uint64_t percent = read_setting("/proc/sys/vm/dirty_background_ratio");
         uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
         limit = memory / 100 * percent;
     }
     limit /= 2;
-    if (limit < UNSYNCED_LEAST)
-        limit = UNSYNCED_LEAST;
-    atomic_store_explicit(&known, limit, memory_order_relaxed);
-    return limit;
+    return limit > UNSYNCED_LEAST ? limit : UNSYNCED_LEAST;
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -135,7 +125,7 @@ void vol_put_segments(struct vol_op *op)
     int64_t begin = shard_now(s->shard);
 
     if (!v->writer.busy && op->piece_end - op->at <= INLINE_MAX &&
-        s->unsynced_bytes <= unsynced_limit() && begin >= s->slow_until_ns) {
+        s->unsynced_bytes <= s->unsynced_limit && begin >= s->slow_until_ns) {
         run_write(op);
         int64_t now = shard_tick(s->shard);
         if (now - begin > LATE_NS)

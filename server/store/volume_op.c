@@ -26,6 +26,7 @@ void volume_init_ops(struct store *s)
 {
     op_cache_init(&s->volume_ops, sizeof(struct vol_op), OPS_KEPT);
     op_cache_init(&s->bounces, BLK_BLOCK, BOUNCES_KEPT);
+    s->unsynced_limit = vol_unsynced_limit();
     s->tick.fn = vol_tick;
     vol_make_init(s);
     s->park_timer.fn = vol_park_tick;
