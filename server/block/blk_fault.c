@@ -61,9 +61,21 @@ static void fault_drop(struct blkdev *d)
     blk_drop(fault_of(d)->under); /* what is held here stays: it stands for what runs */
 }
 
+static bool fault_lend(struct blkdev *d, uint64_t offset, uint64_t length, struct blk_loan *ret)
+{
+    return blk_lend(fault_of(d)->under, offset, length, ret);
+}
+
+static void fault_give_back(struct blkdev *d, struct blk_loan *loan)
+{
+    blk_give_back(fault_of(d)->under, loan);
+}
+
 struct blkdev *blk_fault_new(struct blkdev *under)
 {
-    static const struct blk_ops ops = { .submit = fault_submit, .drop = fault_drop };
+    static const struct blk_ops ops = {
+        .submit = fault_submit, .drop = fault_drop, .lend = fault_lend, .give_back = fault_give_back
+    };
 
     struct blk_fault *f = calloc(1, sizeof *f);
     if (!f)

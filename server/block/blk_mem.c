@@ -13,6 +13,8 @@
 struct blk_mem {
     struct blkdev dev;
     uint64_t count[BLK_OP_COUNT];
+    bool lending;
+    unsigned loans;
     uint8_t bytes[];
 };
 
@@ -77,9 +79,31 @@ static void mem_submit(struct blkdev *d, struct blk_req *r)
     r->done(r);
 }
 
+static bool mem_lend(struct blkdev *d, uint64_t offset, uint64_t length, struct blk_loan *ret)
+{
+    struct blk_mem *m = mem_of(d);
+
+    if (!m->lending)
+        return false;
+    ret->part[0] = (struct iovec){ m->bytes + offset, length };
+    ret->count = 1;
+    m->loans++;
+    return true;
+}
+
+static void mem_give_back(struct blkdev *d, struct blk_loan *loan)
+{
+    struct blk_mem *m = mem_of(d);
+
+    assert(loan->count == 1 && m->loans > 0);
+    m->loans--;
+}
+
 struct blkdev *blk_mem_new(uint64_t size_bytes, bool read_only)
 {
-    static const struct blk_ops ops = { .submit = mem_submit };
+    static const struct blk_ops ops = { .submit = mem_submit,
+                                        .lend = mem_lend,
+                                        .give_back = mem_give_back };
 
     assert(size_bytes && size_bytes % BLK_SECTOR == 0);
     struct blk_mem *m = calloc(1, sizeof *m + size_bytes);
@@ -100,11 +124,23 @@ uint8_t *blk_mem_bytes(struct blkdev *d)
     return mem_of(d)->bytes;
 }
 
+static const struct blk_mem *seen(const struct blkdev *d)
+{
+    return (const struct blk_mem *)((const char *)d - offsetof(struct blk_mem, dev));
+}
+
 uint64_t blk_mem_count(const struct blkdev *d, unsigned op)
 {
-    const struct blk_mem *m =
-        (const struct blk_mem *)((const char *)d - offsetof(struct blk_mem, dev));
-
     assert(op < BLK_OP_COUNT);
-    return m->count[op];
+    return seen(d)->count[op];
+}
+
+void blk_mem_lending(struct blkdev *d, bool on)
+{
+    mem_of(d)->lending = on;
+}
+
+unsigned blk_mem_loans(const struct blkdev *d)
+{
+    return seen(d)->loans;
 }

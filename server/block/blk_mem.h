@@ -20,4 +20,8 @@ uint8_t *blk_mem_bytes(struct blkdev *d);
 /* How many requests of this kind (enum blk_op) have been carried out. */
 uint64_t blk_mem_count(const struct blkdev *d, unsigned op);
 
+/* Whether it lends its bytes (at first not), and how many loans are out. */
+void blk_mem_lending(struct blkdev *d, bool on);
+unsigned blk_mem_loans(const struct blkdev *d);
+
 #endif

@@ -164,7 +164,7 @@ static bool lend(struct peer *p, const struct nbds_request *r, struct blk_loan *
 {
     ret->count = 0;
     return r->run && r->op == BLK_READ && r->length >= LEND_AT_LEAST && !p->tls &&
-           p->slots < PEER_REQUESTS_MAX && blk_lend(p->device, r->offset, r->length, ret);
+           blk_lend(p->device, r->offset, r->length, ret);
 }
 
 /* A slot with its buffer; NULL: not now, and what the peer waits for is noted. */
@@ -172,10 +172,15 @@ static struct slot *admit(struct peer *p, const struct nbds_request *r)
 {
     struct nbd_service *n = p->service;
     struct blk_loan loan;
-    size_t bytes = lend(p, r, &loan) ? 0 : buffer_bytes(r);
     void *buf = NULL;
 
-    if (p->slots >= PEER_REQUESTS_MAX || (p->bytes > 0 && p->bytes + bytes > PEER_BYTES_MAX)) {
+    if (p->slots >= PEER_REQUESTS_MAX) {
+        p->blocked = true;
+        return NULL;
+    }
+    /* What is lent takes no bytes: from here on it is admitted, or given back. */
+    size_t bytes = lend(p, r, &loan) ? 0 : buffer_bytes(r);
+    if (bytes > 0 && p->bytes > 0 && p->bytes + bytes > PEER_BYTES_MAX) {
         p->blocked = true;
         return NULL;
     }
@@ -194,10 +199,7 @@ static struct slot *admit(struct peer *p, const struct nbds_request *r)
         peer_end(p, "no memory");
         return NULL;
     }
-    if (p->called) {
-        p->called = false;
-        call_next(n);
-    }
+    transfer_stop_starving(p); /* also when what it waited for could be lent in the meantime */
     s->peer = p;
     s->buf = buf;
     s->buf_bytes = bytes;

@@ -135,6 +135,31 @@ status_is 0 "idle: the server answers and is healthy"
 exec 3>&-
 wait "$crowd"
 
+# Reads of an image's blocks that lie in memory, sent behind a write that uses up the client's share
+# of ours: none of them may keep the image's files.
+make_image "$tap_tmp/data.raw" 32
+layers() { find "$state/layers" -type f | wc -l; }
+before=$(layers)
+import_image greedy "$tap_tmp/data.raw"
+greedy=$(new_volume greedy greedy)
+run nbdsh -u "$greedy" -c '
+h.pread(1 << 20, 0)
+write = nbd.Buffer(16 << 20)
+reads = [nbd.Buffer(4096) for _ in range(8)]
+for n in range(20):
+    todo = [h.aio_pwrite(write, 8 << 20)]
+    todo += [h.aio_pread(buf, i * 4096) for i, buf in enumerate(reads)]
+    while h.aio_in_flight() > 0: h.poll(-1)
+    assert all([h.aio_command_completed(c) for c in todo])
+'
+status_is 0 "reads behind a write that is larger than a client's share"
+gridbox volume detach greedy >/dev/null && gridbox volume remove greedy >/dev/null &&
+    gridbox image remove greedy >/dev/null
+ok $? "and the image can be removed"
+# shellcheck disable=SC2317 # tap_wait calls it
+gone() { [ "$(layers)" -eq "$before" ]; }
+tap_wait 20 "its files with it: no read holds them any more" gone
+
 server_runs
 ok $? "the server has survived all of it"
 done_testing

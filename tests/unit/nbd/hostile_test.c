@@ -18,92 +18,12 @@
 
 #include "server/base/clock.h"
 #include "server/block/blkdev.h"
+#include "tests/unit/nbd/raw.h"
 #include "tests/unit/nbd/rig.h"
 #include "tests/unit/nbd/wire_build.h"
 
 #define GOOD 0xa1
 #define BAD  0xb2
-
-/* A raw connection; every read and write has 10 s. */
-static int dial(const struct rig *r)
-{
-    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    struct timeval limit = { .tv_sec = 10 };
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    a.sin_port = htons((uint16_t)atoi(strrchr(r->address, ':') + 1));
-    assert_true(fd >= 0);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
-    return fd;
-}
-
-static void get(int fd, void *buf, size_t length)
-{
-    for (size_t at = 0; at < length;) {
-        ssize_t n = recv(fd, (char *)buf + at, length - at, 0);
-        if (n <= 0)
-            fail_msg("%zu bytes are missing: %s", length - at, n ? strerror(errno) : "end");
-        at += (size_t)n;
-    }
-}
-
-static void put(int fd, const struct wire *w)
-{
-    assert_int_equal(send(fd, w->bytes, w->length, MSG_NOSIGNAL), (ssize_t)w->length);
-}
-
-/* Waits for the end of the connection, throwing away what still comes. */
-static void expect_end(int fd)
-{
-    static char buf[65536];
-    ssize_t n;
-
-    while ((n = recv(fd, buf, sizeof buf, 0)) > 0)
-        ;
-    assert_true(n == 0 || errno == ECONNRESET);
-    close(fd);
-}
-
-/* A connection that has opened disk 0 by EXPORT_NAME, without structured replies. */
-static int opened(const struct rig *r, unsigned n, uint8_t token_byte, struct wire *w)
-{
-    char name[EXPORT_NAME_SIZE];
-    uint8_t head[18 + 10];
-    int fd = dial(r);
-
-    rig_name(name, n, token_byte);
-    w->length = 0;
-    wire_be32(w, 3);
-    wire_option(w, NBDW_OPT_EXPORT_NAME, name, strlen(name));
-    put(fd, w);
-    get(fd, head, sizeof head);
-    w->length = 0;
-    return fd;
-}
-
-static void expect_reply(int fd, uint64_t cookie, uint32_t error)
-{
-    struct nbdw_simple_reply r;
-
-    get(fd, &r, sizeof r);
-    assert_int_equal(get_be32(r.magic), NBDW_SIMPLE_MAGIC);
-    assert_int_equal(get_be32(r.error), error);
-    assert_true(get_be64(r.cookie) == cookie);
-}
-
-/* The connection still works: one read. */
-static void expect_alive(int fd, struct wire *w)
-{
-    uint8_t buf[512];
-
-    w->length = 0;
-    wire_request(w, NBDW_CMD_READ, 0, 0xa11fe, 0, sizeof buf);
-    put(fd, w);
-    expect_reply(fd, 0xa11fe, 0);
-    get(fd, buf, sizeof buf);
-}
 
 /* A rig with a good client on disk 0, and the right to disk 1 for the bad one. */
 struct scene {
@@ -119,13 +39,13 @@ static struct scene *scene_start(const struct nbd_limits *limits)
     s->r = rig_start(limits);
     rig_grant(s->r, 0, true, GOOD);
     rig_grant(s->r, 1, true, BAD);
-    s->good = opened(s->r, 0, GOOD, &s->w);
+    s->good = raw_opened(s->r, 0, GOOD, &s->w);
     return s;
 }
 
 static void scene_stop(struct scene *s)
 {
-    expect_alive(s->good, &s->w);
+    raw_expect_alive(s->good, &s->w);
     close(s->good);
     rig_stop(s->r);
     free(s);
@@ -137,12 +57,12 @@ static void garbage_ends_its_own_connection_only(void **state)
 
     (void)state;
     for (unsigned seed = 1; seed < 20; seed++) {
-        int fd = seed % 2 ? dial(s->r) : opened(s->r, 1, BAD, &s->w);
+        int fd = seed % 2 ? raw_dial(s->r) : raw_opened(s->r, 1, BAD, &s->w);
         s->w.length = 0;
         for (unsigned i = 0; i < 4000; i++)
             s->w.bytes[s->w.length++] = (uint8_t)((i + seed) * 2654435761u >> 13);
-        put(fd, &s->w);
-        expect_end(fd);
+        raw_put(fd, &s->w);
+        raw_expect_end(fd);
     }
     scene_stop(s);
 }
@@ -154,15 +74,15 @@ static void a_client_that_stops_in_the_middle_of_a_write_changes_nothing(void **
     (void)state;
     static const uint32_t lengths[] = { 4096, 1 << 20 }; /* by the shared buffer; in place */
     for (size_t i = 0; i < 2; i++) {
-        int fd = opened(s->r, 1, BAD, &s->w);
+        int fd = raw_opened(s->r, 1, BAD, &s->w);
         wire_request(&s->w, NBDW_CMD_WRITE, 0, 1, 0, lengths[i]);
         memset(s->w.bytes + s->w.length, 0x5a, 3000);
         s->w.length += 3000;
-        put(fd, &s->w);
-        expect_alive(s->good, &s->w); /* so it has arrived */
+        raw_put(fd, &s->w);
+        raw_expect_alive(s->good, &s->w); /* so it has arrived */
         close(fd);
-        fd = opened(s->r, 1, BAD, &s->w); /* its slot and place are free again */
-        expect_alive(fd, &s->w);
+        fd = raw_opened(s->r, 1, BAD, &s->w); /* its slot and place are free again */
+        raw_expect_alive(fd, &s->w);
         close(fd);
     }
     assert_int_equal(rig_count(s->r, 1, BLK_WRITE), 0);
@@ -187,21 +107,21 @@ static void requests_beyond_the_end_get_errors_and_the_connection_stays(void **s
         { 77, 0, 0, NBDW_EINVAL },
     };
     struct scene *s = scene_start(NULL);
-    int fd = opened(s->r, 1, BAD, &s->w);
+    int fd = raw_opened(s->r, 1, BAD, &s->w);
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         s->w.length = 0;
         wire_request(&s->w, cases[i].type, 0, i, cases[i].offset, cases[i].length);
-        put(fd, &s->w);
-        expect_reply(fd, i, cases[i].error);
+        raw_put(fd, &s->w);
+        raw_expect_reply(fd, i, cases[i].error);
     }
     s->w.length = 0;
     wire_request(&s->w, NBDW_CMD_WRITE, 0, 9, RIG_SIZE, 4096);
     s->w.length += 4096;
-    put(fd, &s->w);
-    expect_reply(fd, 9, NBDW_ENOSPC);
-    expect_alive(fd, &s->w);
+    raw_put(fd, &s->w);
+    raw_expect_reply(fd, 9, NBDW_ENOSPC);
+    raw_expect_alive(fd, &s->w);
     close(fd);
     scene_stop(s);
 }
@@ -209,32 +129,32 @@ static void requests_beyond_the_end_get_errors_and_the_connection_stays(void **s
 static void a_write_that_is_too_large_gets_its_error_before_the_end(void **state)
 {
     struct scene *s = scene_start(NULL);
-    int fd = opened(s->r, 1, BAD, &s->w);
+    int fd = raw_opened(s->r, 1, BAD, &s->w);
 
     (void)state;
     wire_request(&s->w, NBDW_CMD_WRITE, 0, 5, 0, 64 << 20);
     s->w.length += 100000; /* the beginning of its payload */
-    put(fd, &s->w);
-    expect_reply(fd, 5, NBDW_EINVAL);
-    expect_end(fd);
+    raw_put(fd, &s->w);
+    raw_expect_reply(fd, 5, NBDW_EINVAL);
+    raw_expect_end(fd);
     scene_stop(s);
 }
 
 static void disconnect_is_answered_after_what_came_before(void **state)
 {
     struct scene *s = scene_start(NULL);
-    int fd = opened(s->r, 1, BAD, &s->w);
+    int fd = raw_opened(s->r, 1, BAD, &s->w);
 
     (void)state;
     rig_hold(s->r, 1, BLK_FLUSH, true);
     wire_request(&s->w, NBDW_CMD_FLUSH, 0, 1, 0, 0);
     wire_request(&s->w, NBDW_CMD_DISC, 0, 2, 0, 0);
-    put(fd, &s->w);
+    raw_put(fd, &s->w);
     assert_true(rig_wait_held(s->r, 1, 1));
     rig_hold(s->r, 1, BLK_FLUSH, false);
     rig_release(s->r, 1, 1);
-    expect_reply(fd, 1, 0);
-    expect_end(fd);
+    raw_expect_reply(fd, 1, 0);
+    raw_expect_end(fd);
     scene_stop(s);
 }
 
@@ -253,12 +173,12 @@ static void a_wrong_token_and_a_wrong_name_are_told_apart_by_nobody(void **state
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         uint8_t reply[18 + 20 + 14];
-        int fd = dial(s->r);
+        int fd = raw_dial(s->r);
         s->w.length = 0;
         wire_be32(&s->w, 1);
         wire_go(&s->w, NBDW_OPT_GO, names[i], NULL, 0);
-        put(fd, &s->w);
-        get(fd, reply, sizeof reply);
+        raw_put(fd, &s->w);
+        raw_get(fd, reply, sizeof reply);
         if (i == 0)
             memcpy(first, reply, sizeof reply);
         assert_memory_equal(reply, first, sizeof reply);
@@ -271,7 +191,7 @@ static void a_wrong_token_and_a_wrong_name_are_told_apart_by_nobody(void **state
 static void who_guesses_names_is_thrown_out(void **state)
 {
     struct scene *s = scene_start(NULL);
-    int fd = dial(s->r);
+    int fd = raw_dial(s->r);
 
     (void)state;
     s->w.length = 0;
@@ -279,8 +199,8 @@ static void who_guesses_names_is_thrown_out(void **state)
     for (unsigned i = 0; i < 100; i++)
         wire_go(&s->w, i % 2 ? NBDW_OPT_GO : NBDW_OPT_INFO,
                 "disk-0.00000000000000000000000000000000", NULL, 0);
-    put(fd, &s->w);
-    expect_end(fd);
+    raw_put(fd, &s->w);
+    raw_expect_end(fd);
     scene_stop(s);
 }
 
@@ -290,13 +210,13 @@ static void a_silent_client_is_dropped_in_time(void **state)
     struct scene *s = scene_start(&limits);
 
     (void)state;
-    int silent = dial(s->r), chatty = dial(s->r);
+    int silent = raw_dial(s->r), chatty = raw_dial(s->r);
     s->w.length = 0;
     wire_be32(&s->w, 1);
     wire_option(&s->w, NBDW_OPT_LIST, "", 0);
-    put(chatty, &s->w);
-    expect_end(silent);
-    expect_end(chatty);
+    raw_put(chatty, &s->w);
+    raw_expect_end(silent);
+    raw_expect_end(chatty);
     scene_stop(s); /* the good one, which said nothing for as long, is through and stays */
 }
 
@@ -309,10 +229,10 @@ static void when_too_many_shake_hands_the_oldest_goes(void **state)
 
     (void)state;
     for (unsigned i = 0; i < 4; i++) {
-        fds[i] = dial(s->r);
-        get(fds[i], hello, sizeof hello);
+        fds[i] = raw_dial(s->r);
+        raw_get(fds[i], hello, sizeof hello);
     }
-    expect_end(fds[0]);
+    raw_expect_end(fds[0]);
     for (unsigned i = 1; i < 4; i++) {
         struct pollfd p = { .fd = fds[i], .events = POLLIN };
         assert_int_equal(poll(&p, 1, 0), 0); /* still there, nothing to say */
@@ -328,9 +248,9 @@ static void more_connections_than_allowed_are_refused(void **state)
     char hello[18];
 
     (void)state;
-    int second = dial(s->r);
-    get(second, hello, sizeof hello);
-    expect_end(dial(s->r));
+    int second = raw_dial(s->r);
+    raw_get(second, hello, sizeof hello);
+    raw_expect_end(raw_dial(s->r));
     close(second);
     scene_stop(s);
 }
@@ -358,16 +278,16 @@ static void a_thousand_idle_connections_disturb_nobody(void **state)
     setrlimit(RLIMIT_NOFILE, &files);
     s = scene_start(NULL);
     rig_grant(s->r, 2, false, BAD);
-    fds[0] = opened(s->r, 2, BAD, &s->w);
+    fds[0] = raw_opened(s->r, 2, BAD, &s->w);
     long before = resident_pages();
     for (unsigned i = 1; i < 1000; i++)
-        fds[i] = opened(s->r, 2, BAD, &s->w);
+        fds[i] = raw_opened(s->r, 2, BAD, &s->w);
     assert_true((resident_pages() - before) * 4 < 1000 * 64); /* KiB: at most 64 for each */
     int64_t start = clock_mono_ns();
     for (unsigned i = 0; i < 500; i++)
-        expect_alive(s->good, &s->w);
+        raw_expect_alive(s->good, &s->w);
     assert_true(clock_mono_ns() - start < 5 * NS_PER_S);
-    expect_alive(fds[999], &s->w);
+    raw_expect_alive(fds[999], &s->w);
     for (unsigned i = 0; i < 1000; i++)
         close(fds[i]);
     scene_stop(s);
@@ -397,13 +317,13 @@ static void without_descriptors_new_clients_wait_and_old_ones_go_on(void **state
         assert_int_equal(connect(fds[i], (struct sockaddr *)&a, sizeof a), 0);
 
     struct pollfd last = { .fd = fds[CROWD - 1], .events = POLLIN };
-    get(fds[0], hello, sizeof hello);
+    raw_get(fds[0], hello, sizeof hello);
     assert_int_equal(poll(&last, 1, 300), 0);
-    expect_alive(s->good, &s->w);
+    raw_expect_alive(s->good, &s->w);
     for (unsigned i = 0; i < CROWD - 1; i++)
         close(fds[i]);
     assert_int_equal(poll(&last, 1, 10000), 1);
-    get(last.fd, hello, sizeof hello);
+    raw_get(last.fd, hello, sizeof hello);
     close(last.fd);
     setrlimit(RLIMIT_NOFILE, &files);
     scene_stop(s);
@@ -414,14 +334,14 @@ static void without_descriptors_new_clients_wait_and_old_ones_go_on(void **state
 static void a_client_that_reads_no_answers_stops_only_itself(void **state)
 {
     struct scene *s = scene_start(NULL);
-    int fd = opened(s->r, 1, BAD, &s->w);
+    int fd = raw_opened(s->r, 1, BAD, &s->w);
 
     (void)state;
     for (unsigned i = 0; i < 2048; i++)
         wire_request(&s->w, NBDW_CMD_READ, 0, i, 0, 1 << 20);
-    put(fd, &s->w);
+    raw_put(fd, &s->w);
     for (unsigned i = 0; i < 100; i++)
-        expect_alive(s->good, &s->w);
+        raw_expect_alive(s->good, &s->w);
     /* 8 requests are its share; a few more fit into the sockets' own buffers. */
     assert_true(rig_count(s->r, 1, BLK_READ) < 100);
     close(fd);
@@ -433,7 +353,7 @@ static void a_client_that_reads_no_answers_stops_only_itself(void **state)
 static void ten_thousand_small_requests_are_answered_in_turns(void **state)
 {
     struct scene *s = scene_start(NULL);
-    int fd = opened(s->r, 1, BAD, &s->w);
+    int fd = raw_opened(s->r, 1, BAD, &s->w);
     enum { MANY = 10000, GOOD_READS = 50 };
     uint8_t data[BLK_SECTOR];
 
@@ -442,13 +362,13 @@ static void ten_thousand_small_requests_are_answered_in_turns(void **state)
         s->w.length = 0;
         for (unsigned i = 0; i < 1000; i++)
             wire_request(&s->w, NBDW_CMD_READ, 0, sent + i, 0, sizeof data);
-        put(fd, &s->w);
+        raw_put(fd, &s->w);
     }
     for (unsigned i = 0; i < GOOD_READS; i++)
-        expect_alive(s->good, &s->w);
+        raw_expect_alive(s->good, &s->w);
     for (unsigned i = 0; i < MANY; i++) {
-        expect_reply(fd, i, 0);
-        get(fd, data, sizeof data);
+        raw_expect_reply(fd, i, 0);
+        raw_get(fd, data, sizeof data);
     }
     close(fd);
     scene_stop(s);
@@ -463,17 +383,17 @@ static void many_greedy_clients_leave_room_for_others(void **state)
     (void)state;
     rig_grant(s->r, 2, false, BAD);
     for (unsigned i = 0; i < GREEDY; i++) { /* 40 × 32 MiB: more than all may have */
-        fds[i] = opened(s->r, 2, BAD, &s->w);
+        fds[i] = raw_opened(s->r, 2, BAD, &s->w);
         wire_request(&s->w, NBDW_CMD_READ, 0, i, 0, 32 << 20);
-        put(fds[i], &s->w);
+        raw_put(fds[i], &s->w);
     }
     for (unsigned i = 0; i < 100; i++)
-        expect_alive(s->good, &s->w);
+        raw_expect_alive(s->good, &s->w);
     /* Nobody is forgotten: each gets its answer when others have taken theirs. */
     for (unsigned i = 0; i < GREEDY; i++) {
         static uint8_t data[32 << 20];
-        expect_reply(fds[i], i, 0);
-        get(fds[i], data, sizeof data);
+        raw_expect_reply(fds[i], i, 0);
+        raw_get(fds[i], data, sizeof data);
         close(fds[i]);
     }
     scene_stop(s);
@@ -497,11 +417,11 @@ static void stopping_waits_for_running_requests(void **state)
 
     (void)state;
     rig_grant(r, 0, true, GOOD);
-    int fd = opened(r, 0, GOOD, w);
+    int fd = raw_opened(r, 0, GOOD, w);
     rig_hold(r, 0, BLK_WRITE, true);
     wire_request(w, NBDW_CMD_WRITE, 0, 1, 0, 512);
     w->length += 512;
-    put(fd, w);
+    raw_put(fd, w);
     assert_true(rig_wait_held(r, 0, 1));
     pthread_create(&thread, NULL, release_soon, r);
     nbd_service_stop(r->service);
@@ -509,7 +429,7 @@ static void stopping_waits_for_running_requests(void **state)
     pthread_join(thread, NULL);
     r->service = NULL;
     rig_stop(r);
-    expect_end(fd);
+    raw_expect_end(fd);
     free(w);
 }
 

@@ -62,6 +62,7 @@ void rig_stop(struct rig *r)
     shard_stop(r->shard);
     for (unsigned i = 0; i < RIG_DISKS; i++) {
         assert_int_equal(r->disks[i].opens, r->disks[i].closes);
+        assert_int_equal(blk_mem_loans(r->disks[i].mem), 0);
         blk_fault_free(r->disks[i].fault);
         blk_mem_free(r->disks[i].mem);
     }
@@ -91,7 +92,7 @@ const char *rig_name(char *ret_name, unsigned n, uint8_t token_byte)
 }
 
 struct rig_call {
-    struct blkdev *fault;
+    struct blkdev *fault, *mem;
     unsigned op, count;
     bool on;
     int error;
@@ -141,6 +142,26 @@ static void run_held(void *arg)
     struct rig_call *c = arg;
 
     c->result = blk_fault_held(c->fault);
+}
+
+static void run_lending(void *arg)
+{
+    struct rig_call *c = arg;
+
+    blk_mem_lending(c->mem, c->on);
+}
+
+void rig_lending(struct rig *r, unsigned n, bool on)
+{
+    struct rig_call c = { .mem = r->disks[n].mem, .on = on };
+
+    shard_call(r->shard, run_lending, &c);
+}
+
+unsigned rig_loans(struct rig *r, unsigned n)
+{
+    shard_call(r->shard, run_nothing, NULL);
+    return blk_mem_loans(r->disks[n].mem);
 }
 
 void rig_hold(struct rig *r, unsigned n, unsigned op, bool on)

@@ -46,6 +46,10 @@ const char *rig_name(char *ret_name, unsigned n, uint8_t token_byte);
 uint8_t *rig_bytes(struct rig *r, unsigned n);
 uint64_t rig_count(struct rig *r, unsigned n, unsigned op);
 
+/* Lends from now on, or no more; how many loans are out.  rig_stop() wants none. */
+void rig_lending(struct rig *r, unsigned n, bool on);
+unsigned rig_loans(struct rig *r, unsigned n);
+
 /* Runs on the shard. */
 void rig_hold(struct rig *r, unsigned n, unsigned op, bool on);
 void rig_fail(struct rig *r, unsigned n, unsigned op, unsigned times, int error);
