@@ -8,6 +8,7 @@
 volumes=2000
 volume_kib=32
 connection_kib=64
+written_kib=96 # all of it: open, connected, and its first block written
 
 start_server
 make_image "$tap_tmp/one.raw" 64
@@ -30,10 +31,11 @@ done
 gridbox volume attach --all >"$tap_tmp/uris"
 is "$(wc -l <"$tap_tmp/uris")" "$volumes" "$volumes URIs"
 
-# once: opens each volume and lets it go; it stays open in the server until it is detached.  all: holds a connection to each, until it is told to go on to
-# write to each.
+# once: opens each volume and lets it go; it stays open in the server until it is detached.  all: holds
+# a connection to each, and goes on, when it is given a line, to write to each, and with the next line
+# to end; what it has done it says.
 cat >"$tap_tmp/client.py" <<'END'
-import os, resource, sys, time, nbd
+import resource, sys, nbd
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 directory, uris = sys.argv[2], open(sys.argv[2] + "/uris").read().split()
 golden = open(directory + "/one.raw", "rb").read(4096)
@@ -44,46 +46,47 @@ def opened(uri):
     if h.pread(4096, 0) != golden: sys.exit("not the image's first block")
     return h
 
-def wait(name):
-    deadline = time.monotonic() + 60
-    while not os.path.exists(directory + "/" + name):
-        if time.monotonic() > deadline: sys.exit("nobody said " + name)
-        time.sleep(0.01)
+def done(what):
+    print(what, flush=True)
+    sys.stdin.readline()
 
 if sys.argv[1] == "once":
     for uri in uris: opened(uri).shutdown()
     sys.exit()
 handles = [opened(uri) for uri in uris]
-open(directory + "/connected", "w").close()
-wait("write")
+done("connected")
 for i, h in enumerate(handles): h.pwrite(i.to_bytes(4, "little") * 1024, 8192)
 for h in handles: h.flush()
 for i, h in enumerate(handles):
     if h.pread(4096, 8192) != i.to_bytes(4, "little") * 1024: sys.exit("volume %d: not what was written" % i)
-open(directory + "/written", "w").close()
-wait("stop")
+done("written")
 END
 
 # What the server needs once for all is there after the first.
 nbd_is_byte "$(gridbox volume create first --image golden >/dev/null && gridbox volume attach first)" 63000000 512 0
-before=$(memory)
+empty=$(memory)
 run nbd_python "$tap_tmp/client.py" once "$tap_tmp"
 is "$status$err" 0 "each can be opened"
-at_most $(($(memory) - before)) "$volume_kib" "idle volumes that are open"
+at_most $(($(memory) - empty)) "$volume_kib" "idle volumes that are open"
 
 before=$(memory)
-nbd_python "$tap_tmp/client.py" all "$tap_tmp" >"$tap_tmp/client" 2>&1 &
+mkfifo "$tap_tmp/say" "$tap_tmp/said"
+nbd_python "$tap_tmp/client.py" all "$tap_tmp" <"$tap_tmp/say" >"$tap_tmp/said" 2>"$tap_tmp/client" &
 client=$!
 tap_cleanup "kill $client 2>/dev/null; wait $client 2>/dev/null"
-tap_wait 60 "$volumes connections at once" test -e "$tap_tmp/connected"
+exec 3>"$tap_tmp/say" 4<"$tap_tmp/said"
+read -r said <&4
+is "$said" connected "$volumes connections at once"
 at_most $(($(memory) - before)) "$connection_kib" "idle connections"
 is "$(gridbox volume list --json | jq '[.volumes[] | select(.attachment.connected)] | length')" "$volumes" \
     "all are in use"
-touch "$tap_tmp/write"
-tap_wait 60 "all are written" test -e "$tap_tmp/written"
+echo write >&3
+read -r said <&4
+is "$said" written "all are written"
+at_most $(($(memory) - empty)) "$written_kib" "volumes that are open, connected and written"
 run gridbox volume snapshot all --all
-is "$status $out" "0 snapshot all holds $((volumes + 1)) volumes" "a snapshot of all"
-touch "$tap_tmp/stop"
+is "$status $out$err" "0 snapshot all holds $((volumes + 1)) volumes" "a snapshot of all"
+echo stop >&3
 wait "$client"
 is "$? $(cat "$tap_tmp/client")" "0 " "no client saw an error"
 run gridbox status
