@@ -164,9 +164,23 @@ int db_next(struct db_query *q, struct err *e)
     return rc == SQLITE_DONE ? 0 : fail(q->catalog, e);
 }
 
+/* After a COMMIT that failed nobody knows what is on the disk; but for a full disk and for a
+ * constraint, which SQLite finds before the record that makes the transaction valid is written. */
+static int committed(struct catalog *c, int rc, struct err *e)
+{
+    if (rc == 0 || rc == -EBUSY || rc == -EEXIST || rc == -EINVAL || rc == -ENOSPC)
+        return rc;
+    struct err why = *e;
+    err_wrap(&why, rc, "the catalog has failed and refuses changes until gridboxd is restarted");
+    memcpy(c->why, why.msg, sizeof c->why);
+    return err_set(e, rc, "%s", why.msg);
+}
+
 int db_run(struct catalog *c, struct err *e, const char *sql, const char *types, ...)
 {
     AUTO(db_done) struct db_query q = { .catalog = c };
+    bool alone = sqlite3_get_autocommit(c->db); /* it is a transaction by itself */
+    struct err failure = { 0 };
     const char *why;
     va_list ap;
 
@@ -177,8 +191,12 @@ int db_run(struct catalog *c, struct err *e, const char *sql, const char *types,
     va_end(ap);
     if (rc < 0)
         return rc;
-    rc = db_next(&q, e);
-    return rc < 0 ? rc : 0;
+    rc = db_next(&q, &failure);
+    if (rc >= 0)
+        return 0;
+    if (alone && !sqlite3_stmt_readonly(q.stmt))
+        committed(c, rc, &failure);
+    return err_set(e, rc, "%s", failure.msg);
 }
 
 int64_t db_int(const struct db_query *q, int column)
@@ -230,10 +248,22 @@ bool cat_failed(const struct catalog *c, const char **ret_why)
     return c->why[0] != '\0';
 }
 
+/* It writes nothing yet. */
+static int begin(struct catalog *c, struct err *e)
+{
+    AUTO(db_done) struct db_query q = { .catalog = c };
+    const char *why;
+
+    if (cat_failed(c, &why))
+        return err_set(e, -EIO, "%s", why);
+    int rc = db_query(c, &q, e, "BEGIN IMMEDIATE", "");
+    return rc < 0 ? rc : db_next(&q, e);
+}
+
 int cat_begin(struct catalog *c, struct err *e)
 {
     if (c->depth == 0) {
-        int rc = db_run(c, e, "BEGIN IMMEDIATE", "");
+        int rc = begin(c, e);
         if (rc < 0)
             return rc;
         c->spoiled = false;
@@ -242,8 +272,6 @@ int cat_begin(struct catalog *c, struct err *e)
     return 0;
 }
 
-/* After a COMMIT that failed nobody knows what is on the disk; but for a full disk and for a
- * constraint, which SQLite finds before the record that makes the transaction valid is written. */
 static int commit(struct catalog *c, struct err *e)
 {
     struct err why = { 0 };
@@ -254,10 +282,7 @@ static int commit(struct catalog *c, struct err *e)
     if (rc == 0)
         return 0;
     sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
-    if (rc == -EBUSY || rc == -ENOSPC)
-        return err_set(e, rc, "%s", why.msg);
-    err_wrap(&why, rc, "the catalog has failed and refuses changes until gridboxd is restarted");
-    memcpy(c->why, why.msg, sizeof c->why);
+    committed(c, rc, &why);
     return err_set(e, rc, "%s", why.msg);
 }
 

@@ -145,7 +145,8 @@ void layers_learn(struct store *s, const struct layer_id *ids, size_t count,
 /* ---- devices -----------------------------------------------------------------------------------
  */
 
-/* A read-only device of sealed layers.  Closed by image_close on the shard when nothing runs. */
+/* A read-only device of sealed layers; size_bytes: at least what they have.  Closed by image_close
+ * on the shard when nothing runs. */
 int image_open(struct store *s, const struct layer_chain *layers, uint64_t size_bytes,
                struct blkdev **ret, struct err *e);
 void image_close(struct blkdev *d);
