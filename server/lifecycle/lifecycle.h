@@ -48,7 +48,8 @@ struct lifecycle {
     struct store *store;
     struct export_table *exports; /* NULL: nothing is exported */
     struct lifecycle_hooks hooks;
-    unsigned hold_ms; /* 0 = LIFECYCLE_HOLD_MS */
+    unsigned hold_ms;     /* 0 = LIFECYCLE_HOLD_MS */
+    uint64_t quota_least; /* 0 = LIFECYCLE_QUOTA_LEAST */
 };
 
 /* ---- volumes of one call ------------------------------------------------------------------------

@@ -375,8 +375,10 @@ static int set_quota(struct lifecycle *l, struct cat_volume *v, uint64_t quota_b
 
 int lifecycle_quota(struct lifecycle *l, struct cat_volume *v, uint64_t quota_bytes, struct err *e)
 {
-    if (quota_bytes && quota_bytes < LIFECYCLE_QUOTA_LEAST)
-        return err_set(e, -EINVAL, "quota: must be at least %llu bytes", LIFECYCLE_QUOTA_LEAST);
+    uint64_t least = l->quota_least ? l->quota_least : LIFECYCLE_QUOTA_LEAST;
+
+    if (quota_bytes && quota_bytes < least)
+        return err_set(e, -EINVAL, "quota: must be at least %" PRIu64 " bytes", least);
     if (quota_bytes > INT64_MAX)
         return err_set(e, -EINVAL, "quota: is too large");
     int rc = cat_begin(l->catalog, e);

@@ -54,6 +54,7 @@ struct run {
     uint64_t up;        /* the server was up from this operation on */
     uint64_t *distinct; /* hashes of what was seen */
     unsigned distinct_count, cuts, kills, again, wanted, verbs[WORK_VERBS];
+    unsigned commits_failed;
     unsigned with_kills; /* 1, or 0: power alone */
     struct crash last;   /* the one that the phase began with */
     unsigned last_at;
@@ -173,6 +174,7 @@ static void look_at(struct run *r, const struct crash *c)
                         .model = r->model,
                         .at = model_moment(r->model, number),
                         .crash = c->kind == SIM_KILL ? MODEL_KILL : MODEL_POWER,
+                        .images = c->cut % 4 == 2,
                         .recovering = number < r->up };
 
     if (again)
@@ -240,6 +242,7 @@ static void work_through(struct run *r)
     work_stop(w);
     for (int i = 0; i < WORK_VERBS; i++)
         r->verbs[i] += w->verbs[i];
+    r->commits_failed += w->has_failed;
 }
 
 /* The work of one phase, then all its crashes; then the server is up again after one of them. */
@@ -345,7 +348,7 @@ static void what_was_promised_survives_every_crash(void **state)
     print_message("# | done meanwhile:");
     for (unsigned i = 0; i < WORK_VERBS; i++)
         print_message(" %s %u", work_verb_name(i), r->verbs[i]);
-    print_message("\n");
+    print_message("; COMMITs that failed %u\n", r->commits_failed);
     free(r->distinct);
     for (int i = 0; i < PHASES; i++)
         free(r->models[i]);

@@ -283,6 +283,7 @@ static bool shows(const uint8_t *bytes, int byte)
 static void expect(struct fixture *f, const struct verb *v, unsigned step, bool may_old,
                    bool may_new)
 {
+    const struct lab_parts all = lab_start_of_disk(SIZE);
     static uint8_t bytes[SIZE];
     static const char *const names[] = { "a", "b" };
     int new_byte = v->after ? v->after : f->now;
@@ -291,9 +292,9 @@ static void expect(struct fixture *f, const struct verb *v, unsigned step, bool 
     for (unsigned i = 0; i < VOLUMES; i++) {
         struct cat_volume r = row(f, names[i]);
         if (lab_connected(&f->lab.seats[i]))
-            lab_read(f->lab.seats[i].device, bytes, SIZE);
+            lab_read(f->lab.seats[i].device, &all, bytes);
         else
-            CHECK(lab_read_volume(&f->lab, &r, bytes, SIZE, &e));
+            CHECK(lab_read_volume(&f->lab, &r, &all, bytes, &e));
         bool is_new = may_new && shows(bytes, new_byte);
         if (!is_new && !(may_old && shows(bytes, f->now)))
             fail_msg("%s, step %u: volume %s shows %02x", v->name, step, names[i], bytes[0]);

@@ -82,7 +82,7 @@ int lab_start(struct lab *l, struct err *e)
         return rc;
     snprintf(path, sizeof path, "%s/catalog.db", l->dir);
     rc = cat_open(path, &l->catalog, e);
-    l->life = (struct lifecycle){ .catalog = l->catalog, .store = l->store };
+    l->life = (struct lifecycle){ .catalog = l->catalog, .store = l->store, .quota_least = 1 };
     return rc == 0 ? recover(l, e) : rc;
 }
 
@@ -187,12 +187,15 @@ static void note_done(struct blk_req *r)
     *(bool *)r->owner = true;
 }
 
-void lab_read(struct blkdev *d, void *ret, uint64_t length)
+static void read_part(struct blkdev *d, uint64_t offset, uint64_t length, void *ret)
 {
     bool done = false;
-    struct blk_req r = {
-        .op = BLK_READ, .length = length, .buf = ret, .done = note_done, .owner = &done
-    };
+    struct blk_req r = { .op = BLK_READ,
+                         .offset = offset,
+                         .length = length,
+                         .buf = ret,
+                         .done = note_done,
+                         .owner = &done };
 
     blk_submit(d, &r);
     while (!done)
@@ -201,22 +204,32 @@ void lab_read(struct blkdev *d, void *ret, uint64_t length)
     assert_int_equal(r.error, 0);
 }
 
-int lab_read_chain(struct lab *l, const struct layer_chain *chain, uint64_t size_bytes, void *ret,
-                   uint64_t length, struct err *e)
+void lab_read(struct blkdev *d, const struct lab_parts *parts, void *ret)
+{
+    uint8_t *to = ret;
+
+    for (unsigned i = 0; i < parts->count; i++) {
+        read_part(d, parts->part[i].offset, parts->part[i].length, to);
+        to += parts->part[i].length;
+    }
+}
+
+int lab_read_chain(struct lab *l, const struct layer_chain *chain, uint64_t size_bytes,
+                   const struct lab_parts *parts, void *ret, struct err *e)
 {
     struct blkdev *d;
     int rc = image_open(l->store, chain, size_bytes, &d, e);
 
     if (rc < 0)
         return rc;
-    lab_read(d, ret, length);
+    lab_read(d, parts, ret);
     image_close(d);
     fake_run();
     return 0;
 }
 
-int lab_read_layer(struct lab *l, const uint8_t id[static 16], void *ret, uint64_t length,
-                   struct err *e)
+int lab_read_layer(struct lab *l, const uint8_t id[static 16], uint64_t size_bytes,
+                   const struct lab_parts *parts, void *ret, struct err *e)
 {
     struct cat_chain chain;
     struct layer_chain layers;
@@ -227,7 +240,7 @@ int lab_read_layer(struct lab *l, const uint8_t id[static 16], void *ret, uint64
     layers.count = chain.count;
     for (unsigned i = 0; i < chain.count; i++)
         memcpy(layers.id[i].b, chain.id[i], sizeof layers.id[i].b);
-    return lab_read_chain(l, &layers, length, ret, length, e);
+    return lab_read_chain(l, &layers, size_bytes, parts, ret, e);
 }
 
 static void note_drained(void *ctx)
@@ -235,8 +248,8 @@ static void note_drained(void *ctx)
     *(bool *)ctx = true;
 }
 
-int lab_read_volume(struct lab *l, const struct cat_volume *v, void *ret, uint64_t length,
-                    struct err *e)
+int lab_read_volume(struct lab *l, const struct cat_volume *v, const struct lab_parts *parts,
+                    void *ret, struct err *e)
 {
     struct export_grant g;
     struct volume *device;
@@ -249,7 +262,7 @@ int lab_read_volume(struct lab *l, const struct cat_volume *v, void *ret, uint64
     rc = volume_open(l->store, &g.volume, NULL, &device, e);
     if (rc < 0)
         return rc;
-    lab_read(volume_device(device), ret, length);
+    lab_read(volume_device(device), parts, ret);
     volume_close(device, note_drained, &drained);
     fake_run();
     assert_true(drained);

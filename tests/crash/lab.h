@@ -69,15 +69,26 @@ static inline bool lab_connected(const struct lab_seat *s)
 void lab_request_begins(struct lab_seat *s);
 void lab_request_over(struct lab_seat *s);
 
-/* Reads all that a device shows / that a chain shows; ret has room for it. */
-void lab_read(struct blkdev *d, void *ret, uint64_t length);
-int lab_read_chain(struct lab *l, const struct layer_chain *chain, uint64_t size_bytes, void *ret,
-                   uint64_t length, struct err *e);
-/* What a sealed layer shows, on all that it stands on. */
-int lab_read_layer(struct lab *l, const uint8_t id[static 16], void *ret, uint64_t length,
-                   struct err *e);
-int lab_read_volume(struct lab *l, const struct cat_volume *v, void *ret, uint64_t length,
-                    struct err *e);
+/* Parts of a disk that are read, one behind the other into ret. */
+struct lab_parts {
+    unsigned count;
+    struct {
+        uint64_t offset, length;
+    } part[3];
+};
+static inline struct lab_parts lab_start_of_disk(uint64_t length)
+{
+    return (struct lab_parts){ .count = 1, .part = { { 0, length } } };
+}
+/* What a device shows / a chain shows. */
+void lab_read(struct blkdev *d, const struct lab_parts *parts, void *ret);
+int lab_read_chain(struct lab *l, const struct layer_chain *chain, uint64_t size_bytes,
+                   const struct lab_parts *parts, void *ret, struct err *e);
+/* What a sealed layer of this size shows, on all that it stands on. */
+int lab_read_layer(struct lab *l, const uint8_t id[static 16], uint64_t size_bytes,
+                   const struct lab_parts *parts, void *ret, struct err *e);
+int lab_read_volume(struct lab *l, const struct cat_volume *v, const struct lab_parts *parts,
+                    void *ret, struct err *e);
 
 /* Imports rig.h's image and returns its layer. */
 struct layer_id lab_import(struct lab *l, uint64_t size_bytes);

@@ -5,6 +5,65 @@
 #include <assert.h>
 #include <string.h>
 
+/* Disks of 64 MiB each have a map page. */
+struct model_place model_place(unsigned number)
+{
+    static const struct model_place places[MODEL_PLACES] = {
+        { 0, 128, 0 },
+        { 128, 32, (64u << 20) - 16 * MODEL_SECTOR },
+        { 160, 32, (128u << 20) - 16 * MODEL_SECTOR },
+    };
+
+    return places[number];
+}
+
+unsigned model_place_of(uint32_t sector)
+{
+    return sector < 128 ? 0 : sector < 160 ? 1 : 2;
+}
+
+uint64_t model_offset(uint32_t sector)
+{
+    struct model_place p = model_place(model_place_of(sector));
+
+    return p.offset + (uint64_t)(sector - p.first) * MODEL_SECTOR;
+}
+
+uint64_t model_size_bytes(uint32_t limit)
+{
+    return model_offset(limit - 1) + MODEL_SECTOR;
+}
+
+uint32_t model_limit_of(uint64_t size_bytes)
+{
+    for (unsigned i = 0; i < MODEL_PLACES; i++)
+        if (model_size_bytes(model_limit(i)) == size_bytes)
+            return model_limit(i);
+    return 0;
+}
+
+uint64_t model_setting(const struct model_settings *s)
+{
+    unsigned i = s->count - 1;
+
+    while (i && !s->at[i].end)
+        i--;
+    return s->at[i].value;
+}
+
+bool model_setting_may(const struct model_settings *s, unsigned at, uint64_t value)
+{
+    for (unsigned i = s->count; i-- > 0;) {
+        if (s->at[i].begin > at)
+            continue;
+        if (s->at[i].value == value)
+            return true;
+        if (s->at[i].end && s->at[i].end <= at)
+            return false;
+    }
+    return false;
+}
+
 model_value model_value_of(const void *sector)
 {
     const uint8_t *bytes = sector;

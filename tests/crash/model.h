@@ -19,9 +19,29 @@
 #include "server/base/name.h"
 #include "server/block/blkdev.h"
 
+/* The sectors of a disk that requests touch lie in three places: at its start, across the end of
+ * the first map page and across that of the second.  A disk that ends before a place does not have
+ * its sectors; they count as zeros. */
 #define MODEL_SECTOR  512u
-#define MODEL_SECTORS 192u /* of each volume: 24 blocks */
+#define MODEL_SECTORS 192u /* 24 blocks */
 #define MODEL_BYTES   (MODEL_SECTORS * MODEL_SECTOR)
+#define MODEL_PLACES  3u
+struct model_place {
+    uint32_t first, count; /* sectors of the model */
+    uint64_t offset;       /* on the disk, bytes */
+};
+struct model_place model_place(unsigned number);
+unsigned model_place_of(uint32_t sector);
+uint64_t model_offset(uint32_t sector);
+
+/* Sectors that a disk has; not all its ends lie between blocks. */
+static inline uint32_t model_limit(unsigned size) /* 0 … MODEL_PLACES - 1 */
+{
+    return size == 0 ? 125 : size == 1 ? 157 : MODEL_SECTORS;
+}
+uint64_t model_size_bytes(uint32_t limit);
+/* The other way round; 0: no disk has that size. */
+uint32_t model_limit_of(uint64_t size_bytes);
 
 #define MODEL_TIMES   8192u
 #define MODEL_OPS     2048u
@@ -72,6 +92,7 @@ enum model_presence { MODEL_ABSENT, MODEL_EITHER, MODEL_PRESENT };
 
 struct model_sealed {
     unsigned line, begin, end; /* end 0: not answered */
+    uint32_t limit;            /* the sectors that it has */
     bool exact;
     model_value content[MODEL_SECTORS]; /* if exact */
     struct model_life life;
@@ -80,6 +101,24 @@ struct model_sealed {
     uint32_t version;
     int volume;
 };
+
+/* What a verb set, the latest at last. */
+#define MODEL_SETTINGS 24u
+struct model_setting {
+    uint64_t value;
+    unsigned begin, end; /* end 0: not answered */
+};
+struct model_settings {
+    unsigned count;
+    struct model_setting at[MODEL_SETTINGS];
+};
+static inline void model_set(struct model_settings *s, uint64_t value, unsigned begin, unsigned end)
+{
+    s->at[s->count++] = (struct model_setting){ value, begin, end };
+}
+/* The last one that was answered. */
+uint64_t model_setting(const struct model_settings *s);
+bool model_setting_may(const struct model_settings *s, unsigned at, uint64_t value);
 
 struct model_volume {
     char name[NAME_SIZE];
@@ -90,6 +129,9 @@ struct model_volume {
     } turns[32];
     uint8_t tops[32][16]; /* that it wrote to before each turn */
     unsigned turn_count;
+    struct model_settings limits;     /* the sectors that it has */
+    struct model_settings quotas;     /* bytes */
+    uint64_t most;                    /* that its top may hold because of that; 0: not known */
     int origin;                       /* the sealed content of the image it was made from */
     unsigned cleans[64], clean_count; /* all was answered, durable and marked clean */
 };
@@ -111,6 +153,9 @@ struct model {
     unsigned volume_count;
     unsigned verbs;
     unsigned stop; /* the server was told to end; 0: never */
+    /* A COMMIT of this verb was answered with an error at this moment, and may be durable; what was
+     * held for it went on.  0: none. */
+    unsigned unsure_verb, unsure_at;
 };
 
 /* Another moment, at which `count` file operations have begun. */

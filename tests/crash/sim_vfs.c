@@ -22,6 +22,7 @@ static struct {
     uint64_t seed;
     void (*meanwhile)(void *ctx);
     void *meanwhile_ctx;
+    enum sim_vfs_lie lie;
     sqlite3_vfs vfs;
 } sim;
 
@@ -42,6 +43,18 @@ void sim_vfs_meanwhile(void (*fn)(void *ctx), void *ctx)
 {
     sim.meanwhile = fn;
     sim.meanwhile_ctx = ctx;
+}
+
+void sim_vfs_fail_commit(enum sim_vfs_lie lie)
+{
+    sim.lie = lie;
+}
+
+static bool is_log(const struct file *f)
+{
+    size_t length = strlen(f->path);
+
+    return length > 4 && strcmp(f->path + length - 4, "-wal") == 0;
 }
 
 static void meanwhile(void)
@@ -149,6 +162,12 @@ static int vfs_sync(sqlite3_file *base, int flags)
 
     (void)flags;
     meanwhile();
+    if (sim.lie && is_log(f)) {
+        if (sim.lie == SIM_VFS_SYNCED)
+            sim.ops->sync_data(sim.ops->ctx, f->fd);
+        sim.lie = SIM_VFS_HONEST;
+        return SQLITE_IOERR_FSYNC;
+    }
     if (sim.ops->sync_data(sim.ops->ctx, f->fd) < 0)
         return SQLITE_IOERR_FSYNC;
     if (f->sync_dir && sync_dir_of(f->path) < 0)

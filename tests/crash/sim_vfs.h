@@ -19,4 +19,9 @@ void sim_vfs_use(const struct file_ops *ops, uint64_t seed);
 /* Called before each write and sync: what other threads do meanwhile.  NULL: nothing. */
 void sim_vfs_meanwhile(void (*fn)(void *ctx), void *ctx);
 
+/* The next sync of a write-ahead log, which is that of a COMMIT, is answered with an error; what it
+ * was to bring to disk is there (durable), or may be. */
+enum sim_vfs_lie { SIM_VFS_HONEST, SIM_VFS_SYNCED, SIM_VFS_NOT_SYNCED };
+void sim_vfs_fail_commit(enum sim_vfs_lie lie);
+
 #endif

@@ -24,6 +24,7 @@ struct verify {
     enum model_crash crash;
     bool recovering;  /* the server that crashed had not come up yet */
     unsigned crashes; /* that came after it, while the server came up or ended */
+    bool images;      /* small images are verified, as `image verify` does */
     bool settled;     /* the server that came up had brought to disk what a killed one had left */
     const struct verify_touch *touch; /* NULL: nothing */
     uint64_t number;                  /* of the operation at which that server crashed */

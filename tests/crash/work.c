@@ -2,6 +2,8 @@
 /* work - a run from its beginning to its end. */
 #include "tests/crash/work.h"
 
+#include <gnutls/crypto.h>
+#include <gnutls/gnutls.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,13 +35,32 @@ static void values_of(const uint8_t *bytes, model_value *ret)
         ret[s] = model_value_of(bytes + s * MODEL_SECTOR);
 }
 
-static struct model_sealed *add_known(struct work *w, const uint8_t *bytes)
+struct lab_parts work_parts(uint64_t size_bytes, uint8_t *ret)
+{
+    struct lab_parts parts = { 0 };
+    uint32_t limit = model_limit_of(size_bytes);
+
+    assert_true(limit);
+    memset(ret, 0, MODEL_BYTES);
+    for (unsigned i = 0; i < MODEL_PLACES; i++) {
+        struct model_place p = model_place(i);
+        if (limit <= p.first)
+            break;
+        parts.part[i].offset = p.offset;
+        parts.part[i].length = (limit - p.first < p.count ? limit - p.first : p.count);
+        parts.part[i].length *= MODEL_SECTOR;
+        parts.count++;
+    }
+    return parts;
+}
+
+static struct model_sealed *add_known(struct work *w, const uint8_t *bytes, uint64_t size_bytes)
 {
     struct model *m = w->model;
 
     assert_true(m->sealed_count < MODEL_SEALED);
     struct model_sealed *s = &m->sealed[m->sealed_count++];
-    *s = (struct model_sealed){ .exact = true, .volume = -1 };
+    *s = (struct model_sealed){ .exact = true, .volume = -1, .limit = model_limit_of(size_bytes) };
     s->life = (struct model_life){ .born_end = 1 };
     values_of(bytes, s->content);
     return s;
@@ -48,15 +69,18 @@ static struct model_sealed *add_known(struct work *w, const uint8_t *bytes)
 static void import_image(struct work *w)
 {
     struct lab *l = w->lab;
-    struct cat_image i = { .name = "golden", .size_bytes = MODEL_BYTES, .format = "raw" };
+    uint64_t size_bytes = model_size_bytes(model_limit(0));
+    struct cat_image i = { .name = "golden", .size_bytes = size_bytes, .format = "raw" };
     static uint8_t bytes[MODEL_BYTES];
-    struct layer_id id = lab_import(l, MODEL_BYTES);
+    uint8_t sha256[32];
+    struct layer_id id = lab_import(l, size_bytes);
 
-    fill_image(bytes, 0, MODEL_BYTES);
+    fill_image(bytes, 0, size_bytes);
     memcpy(i.layer, id.b, sizeof i.layer);
-    memset(i.sha256, '0', 64);
+    assert_int_equal(gnutls_hash_fast(GNUTLS_DIG_SHA256, bytes, size_bytes, sha256), 0);
+    hex_encode(sha256, sizeof sha256, i.sha256);
     CHECK(cat_image_add(l->catalog, &i, &e));
-    struct model_sealed *s = add_known(w, bytes);
+    struct model_sealed *s = add_known(w, bytes, size_bytes);
     snprintf(s->image, sizeof s->image, "%s", i.name);
     s->version = i.version;
 }
@@ -74,12 +98,17 @@ void work_set_up(struct work *w, unsigned volumes)
         const char *names[1] = { name };
         snprintf(name, sizeof name, "v%u", i);
         CHECK(lifecycle_create(&w->lab->life, &image, names, 1, &e));
+        CHECK(cat_volume_get(w->lab->catalog, name, &v, &e));
+        uint32_t limit = model_limit(i == 0 ? 2 : 0); /* one has many map pages */
+        CHECK(lifecycle_resize(&w->lab->life, &v, model_size_bytes(limit), &e));
         unsigned index = work_volume(w, name);
         struct model_volume *mv = &w->model->volumes[index];
         mv->life = (struct model_life){ .born_end = 1 };
         mv->turns[0].line = work_line(w, (int)index, 0);
         mv->turns[0].end = 1;
         mv->turn_count = 1;
+        model_set(&mv->limits, limit, 0, 1);
+        model_set(&mv->quotas, 0, 0, 1);
         mv->cleans[mv->clean_count++] = 1;
         CHECK(cat_volume_get(w->lab->catalog, name, &v, &e));
         mv->turns[0].epoch = v.epoch;
@@ -104,8 +133,9 @@ static int adopt_image(void *ctx, const struct cat_image *i)
     static uint8_t bytes[MODEL_BYTES];
 
     CHECK(lifecycle_image_grant(&w->lab->life, i, &a, &g, &e));
-    CHECK(lab_read_chain(w->lab, &g.layers, MODEL_BYTES, bytes, MODEL_BYTES, &e));
-    struct model_sealed *s = add_known(w, bytes);
+    struct lab_parts parts = work_parts(i->size_bytes, bytes);
+    CHECK(lab_read_chain(w->lab, &g.layers, i->size_bytes, &parts, bytes, &e));
+    struct model_sealed *s = add_known(w, bytes, i->size_bytes);
     snprintf(s->image, sizeof s->image, "%s", i->name);
     s->version = i->version;
     return 0;
@@ -150,15 +180,18 @@ static int adopt_volume(void *ctx, const struct cat_volume *v)
     mv->turns[0].end = 1;
     mv->turns[0].epoch = v->epoch;
     mv->turn_count = 1;
+    model_set(&mv->limits, model_limit_of(v->size_bytes), 0, 1);
+    model_set(&mv->quotas, v->quota_bytes, 0, 1);
+    struct lab_parts parts = work_parts(v->size_bytes, bytes);
     if (!w->killed)
         mv->cleans[mv->clean_count++] = 1;
     if (cat_volume_attached(v)) {
         char uri[EXPORT_NAME_SIZE];
         lab_uri(v, uri);
         assert_int_equal(lab_connect(w->lab, index, uri), 0);
-        lab_read(w->lab->seats[index].device, bytes, MODEL_BYTES);
+        lab_read(w->lab->seats[index].device, &parts, bytes);
     } else {
-        CHECK(lab_read_volume(w->lab, v, bytes, MODEL_BYTES, &e));
+        CHECK(lab_read_volume(w->lab, v, &parts, bytes, &e));
     }
     struct model_line *line = &w->model->lines[mv->turns[0].line];
     values_of(bytes, line->base);
@@ -172,8 +205,8 @@ static int adopt_held(void *ctx, const struct cat_snapshot_volume *held)
     struct work *w = a->work;
     static uint8_t bytes[MODEL_BYTES];
 
-    CHECK(lab_read_layer(w->lab, held->layer, bytes, MODEL_BYTES, &e));
-    struct model_sealed *s = add_known(w, bytes);
+    CHECK(work_read_held(w->lab, held, bytes, &e));
+    struct model_sealed *s = add_known(w, bytes, held->size_bytes);
     snprintf(s->snapshot, sizeof s->snapshot, "%s", a->snapshot.name);
     for (unsigned i = 0; i < w->model->volume_count; i++)
         if (strcmp(w->model->volumes[i].name, held->volume) == 0)
@@ -223,6 +256,8 @@ static void rest(struct work *w)
         if (v->turn_count == 0 || model_present(&v->life, now) != MODEL_PRESENT)
             continue;
         assert_true(v->clean_count < 64);
+        if (w->lab->seats[i].running) /* for room: what came before is not committed for that */
+            continue;
         v->cleans[v->clean_count++] = now;
         work_cover(w, v->turns[v->turn_count - 1].line, now, now, 0);
     }
@@ -247,6 +282,7 @@ void work_audit(struct work *w)
     static uint8_t bytes[MODEL_BYTES];
 
     work_requests(w, 0);
+    work_check_quotas(w);
     for (unsigned i = 0; i < m->sealed_count; i++) {
         struct model_sealed *s = &m->sealed[i];
         struct err e = { 0 };

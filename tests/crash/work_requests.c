@@ -11,7 +11,7 @@
 #include "tests/unit/unit.h"
 
 #define RUNNING_MAX    4u
-#define COUNTER_SECTOR (MODEL_SECTORS - 1)
+#define COUNTER_SECTOR 124u /* the last one that every disk has */
 
 struct request {
     struct blk_req r;
@@ -53,14 +53,24 @@ static unsigned line_of(struct work *w, unsigned volume)
     return v->turns[turn && !v->turns[turn].end ? turn - 1 : turn].line;
 }
 
-static void draw_range(struct work *w, struct model_op *op)
+/* Within the disk; data in one place alone, nothing over the counter. */
+static void draw_range(struct work *w, struct model_op *op, uint32_t limit, bool holes)
 {
-    op->first = (uint32_t)work_draw(w, MODEL_SECTORS - 1);
+    op->first = (uint32_t)work_draw(w, limit);
     op->count = 1 + (uint32_t)work_draw(w, work_draw(w, 4) ? 20 : 80);
     if (work_draw(w, 3) == 0)
         op->first &= ~7u, op->count = (op->count + 7) & ~7u;
-    if (op->count > COUNTER_SECTOR - op->first)
-        op->count = COUNTER_SECTOR - op->first;
+    if (op->first == COUNTER_SECTOR)
+        op->first--;
+    uint32_t end = limit;
+    if (op->first < COUNTER_SECTOR) {
+        end = COUNTER_SECTOR;
+    } else if (!holes || work_draw(w, 4)) { /* what lies between them is long */
+        struct model_place p = model_place(model_place_of(op->first));
+        end = p.first + p.count < limit ? p.first + p.count : limit;
+    }
+    if (op->count > end - op->first)
+        op->count = end - op->first;
 }
 
 static void fill(struct work *w, struct request *q, struct model_op *op)
@@ -112,16 +122,17 @@ static void submit_change(struct work *w, unsigned volume, enum blk_op kind, boo
     struct model_op *op = &m->ops[m->op_count++];
     *op = (struct model_op){ .kind = kind, .line = line_of(w, volume), .value = model_zeros() };
     op->fua = work_draw(w, 8) == 0;
-    draw_range(w, op);
+    q->r.flags =
+        (op->fua ? BLK_FUA : 0u) | (kind == BLK_ZERO && work_draw(w, 4) == 0 ? BLK_NO_HOLE : 0u);
+    draw_range(w, op, (uint32_t)model_setting(&m->volumes[volume].limits),
+               kind != BLK_WRITE && !(q->r.flags & BLK_NO_HOLE));
     q->counter = counter;
     if (counter) {
         op->first = COUNTER_SECTOR;
         op->count = 1;
     }
-    q->r.flags =
-        (op->fua ? BLK_FUA : 0u) | (kind == BLK_ZERO && work_draw(w, 4) == 0 ? BLK_NO_HOLE : 0u);
-    q->r.offset = (uint64_t)op->first * MODEL_SECTOR;
-    q->r.length = (uint64_t)op->count * MODEL_SECTOR;
+    q->r.offset = model_offset(op->first);
+    q->r.length = model_offset(op->first + op->count - 1) + MODEL_SECTOR - q->r.offset;
     if (kind == BLK_WRITE)
         fill(w, q, op);
     if (kind == BLK_TRIM) { /* whole blocks alone */

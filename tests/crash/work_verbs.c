@@ -10,6 +10,7 @@
 #include "server/catalog/catalog.h"
 #include "server/catalog/images.h"
 #include "server/catalog/snapshots.h"
+#include "tests/crash/sim_vfs.h"
 #include "tests/crash/work.h"
 #include "tests/unit/store/rig.h"
 #include "tests/unit/unit.h"
@@ -48,12 +49,12 @@ void work_cover(struct work *w, unsigned line, unsigned begin, unsigned end, uns
         (struct model_cover){ .line = line, .begin = begin, .end = end, .verb = verb };
 }
 
-static unsigned line_now(const struct model_volume *v)
+unsigned work_line_now(const struct model_volume *v)
 {
     return v->turns[v->turn_count - 1].line;
 }
 
-static bool is_there(struct work *w, unsigned volume)
+bool work_is_there(struct work *w, unsigned volume)
 {
     const struct model_volume *v = &w->model->volumes[volume];
 
@@ -65,18 +66,18 @@ static unsigned volumes_there(struct work *w)
     unsigned count = 0;
 
     for (unsigned i = 0; i < w->model->volume_count; i++)
-        count += is_there(w, i);
+        count += work_is_there(w, i);
     return count;
 }
 
 /* One of those that are there. */
-static unsigned some_volume(struct work *w)
+unsigned work_some_volume(struct work *w)
 {
     unsigned volume;
 
     do
         volume = (unsigned)work_draw(w, w->model->volume_count);
-    while (!is_there(w, volume));
+    while (!work_is_there(w, volume));
     return volume;
 }
 
@@ -96,6 +97,7 @@ static struct model_sealed *new_sealed(struct work *w, unsigned line, unsigned b
     assert_true(m->sealed_count < MODEL_SEALED);
     struct model_sealed *s = &m->sealed[m->sealed_count++];
     *s = (struct model_sealed){ .line = line, .begin = begin, .volume = -1 };
+    s->limit = (uint32_t)model_setting(&m->volumes[m->lines[line].volume].limits);
     s->life = (struct model_life){ .born_begin = begin, .verb = verb };
     return s;
 }
@@ -112,11 +114,17 @@ static void born(struct model_life *life, int rc, unsigned now)
 }
 
 /* The end of a verb: all that carries its number. */
-static void conclude(struct work *w, unsigned verb, int rc)
+void work_conclude(struct work *w, unsigned verb, int rc)
 {
     struct model *m = w->model;
     unsigned now = work_now(w);
 
+    if (rc < 0 && cat_failed(w->lab->catalog, NULL)) { /* nobody knows */
+        w->has_failed = true;
+        m->unsure_verb = verb;
+        m->unsure_at = now;
+        return;
+    }
     for (unsigned i = 0; i < m->sealed_count; i++)
         if (m->sealed[i].life.verb == verb && !m->sealed[i].life.born_end) {
             born(&m->sealed[i].life, rc, now);
@@ -130,10 +138,39 @@ static void conclude(struct work *w, unsigned verb, int rc)
             m->covers[i].end = now;
 }
 
-static void must(struct work *w, int rc, const struct err *e)
+bool work_must(struct work *w, int rc, const struct err *e)
 {
-    if (rc < 0)
+    if (rc < 0 && !w->has_failed)
         fail_msg("%s: %s", w->doing, e->msg);
+    return rc == 0;
+}
+
+void work_commit_next(struct work *w)
+{
+    if (w->will_fail)
+        sim_vfs_fail_commit(work_draw(w, 3) ? SIM_VFS_SYNCED : SIM_VFS_NOT_SYNCED);
+    w->will_fail = false;
+}
+
+static int check_size(const struct model_sealed *s, uint64_t size_bytes, struct err *e)
+{
+    return size_bytes == model_size_bytes(s->limit) ? 0
+                                                    : err_set(e, -EPROTO, "it has another size");
+}
+
+/* A disk that grew and was not written to since shows a layer that is smaller than itself. */
+int work_read_held(struct lab *l, const struct cat_snapshot_volume *held, uint8_t *ret,
+                   struct err *e)
+{
+    struct layer_report report;
+    struct layer_id id;
+
+    memcpy(id.b, held->layer, sizeof id.b);
+    int rc = layer_check(l->store, id, false, NULL, NULL, &report, e);
+    if (rc < 0)
+        return rc;
+    struct lab_parts parts = work_parts(report.size_bytes, ret);
+    return lab_read_layer(l, held->layer, report.size_bytes, &parts, ret, e);
 }
 
 int work_read_sealed(struct lab *l, const struct model *m, const struct model_sealed *s,
@@ -146,79 +183,20 @@ int work_read_sealed(struct lab *l, const struct model *m, const struct model_se
     int rc;
 
     if (s->image[0]) {
+        struct lab_parts parts = work_parts(model_size_bytes(s->limit), ret);
         rc = cat_image_get(l->catalog, s->image, s->version, &i, e);
-        return rc < 0 ? rc : lab_read_layer(l, i.layer, ret, MODEL_BYTES, e);
+        if (rc == 0)
+            rc = check_size(s, i.size_bytes, e);
+        return rc < 0 ? rc : lab_read_layer(l, i.layer, i.size_bytes, &parts, ret, e);
     }
     rc = cat_snapshot_get(l->catalog, s->snapshot, &snapshot, e);
     if (rc == 0)
         rc = cat_volume_get(l->catalog, m->volumes[s->volume].name, &v, e);
     if (rc == 0)
         rc = cat_snapshot_volume(l->catalog, &snapshot, v.id, &held, e);
-    return rc < 0 ? rc : lab_read_layer(l, held.layer, ret, MODEL_BYTES, e);
-}
-
-/* ---- attaching --------------------------------------------------------------------------------*/
-
-void work_attach(struct work *w, unsigned volume)
-{
-    struct catalog *c = w->lab->catalog;
-    struct cat_volume v = work_row(w, volume);
-    struct model_volume *mv = &w->model->volumes[volume];
-    char uri[EXPORT_NAME_SIZE];
-
-    w->doing = "attach";
-    CHECK(cat_begin(c, &e));
-    CHECK(cat_end(c, cat_volume_attach(c, &v, 0, &e), &e));
-    CHECK(lifecycle_grant_volume(&w->lab->life, &v, &e));
-    lab_uri(&v, uri);
-    assert_int_equal(lab_connect(w->lab, volume, uri), 0);
-    assert_int_equal(v.epoch, mv->turns[mv->turn_count - 1].epoch);
-}
-
-static void detach(struct work *w, unsigned volume)
-{
-    struct cat_volume v = work_row(w, volume);
-    struct model_volume *mv = &w->model->volumes[volume];
-    unsigned verb = ++w->model->verbs;
-    struct catalog *c = w->lab->catalog;
-
-    w->doing = "detach";
-    work_cover(w, line_now(mv), work_now(w), 0, verb);
-    CHECK(cat_begin(c, &e));
-    CHECK(cat_end(c, cat_volume_detach(c, &v, &e), &e));
-    export_revoke(w->lab->exports, v.name, "it was detached");
-    conclude(w, verb, 0);
-    assert_null(w->lab->seats[volume].session);
-    if (mv->clean_count < 64)
-        mv->cleans[mv->clean_count++] = w->model->time;
-}
-
-/* A client that was cut, or is cut now, comes back; a volume is detached for some time. */
-static void attach_or_detach(struct work *w)
-{
-    unsigned volume = some_volume(w);
-    struct lab_seat *seat = &w->lab->seats[volume];
-
-    if (seat->session && work_draw(w, 2)) {
-        detach(w, volume);
-        return;
-    }
-    if (seat->session) { /* its connection is lost; the attachment is still good */
-        char uri[EXPORT_NAME_SIZE];
-        w->doing = "reconnect";
-        snprintf(uri, sizeof uri, "%s", seat->uri);
-        lab_leave(w->lab, volume);
-        assert_int_equal(lab_connect(w->lab, volume, uri), 0);
-        return;
-    }
-    work_attach(w, volume);
-}
-
-static void attach_all(struct work *w)
-{
-    for (unsigned i = 0; i < w->model->volume_count; i++)
-        if (is_there(w, i) && !w->lab->seats[i].session && work_draw(w, 8))
-            work_attach(w, i);
+    if (rc == 0)
+        rc = check_size(s, held.size_bytes, e);
+    return rc < 0 ? rc : work_read_held(l, &held, ret, e);
 }
 
 /* ---- sets of volumes --------------------------------------------------------------------------*/
@@ -247,7 +225,7 @@ static struct choice choose(struct work *w, const char *of)
 
     while (c.count == 0)
         for (unsigned i = 0; i < w->model->volume_count; i++)
-            if (is_there(w, i) && (!of || held_by(w, i, of)) && (all || work_draw(w, 2))) {
+            if (work_is_there(w, i) && (!of || held_by(w, i, of)) && (all || work_draw(w, 2))) {
                 c.names[c.count] = w->model->volumes[i].name;
                 c.volumes[c.count++] = i;
             }
@@ -293,18 +271,19 @@ static void take_snapshot(struct work *w)
 
     w->doing = "snapshot";
     snprintf(name, sizeof name, "s%u", w->snapshots++);
-    must(w, lifecycle_set_named(&w->lab->life, c.names, c.count, &set, &e), &e);
+    work_must(w, lifecycle_set_named(&w->lab->life, c.names, c.count, &set, &e), &e);
     begin = work_now(w);
     for (unsigned i = 0; i < c.count; i++) {
-        unsigned line = line_now(&w->model->volumes[c.volumes[i]]);
+        unsigned line = work_line_now(&w->model->volumes[c.volumes[i]]);
         struct model_sealed *s = new_sealed(w, line, begin, verb);
         s->volume = (int)c.volumes[i];
         snprintf(s->snapshot, sizeof s->snapshot, "%s", name);
         work_cover(w, line, begin, 0, verb);
     }
+    work_commit_next(w);
     int rc = lifecycle_snapshot(&w->lab->life, name, &set, &made, &e);
-    conclude(w, verb, rc);
-    must(w, rc, &e);
+    work_conclude(w, verb, rc);
+    work_must(w, rc, &e);
 }
 
 /* The volumes begin new lines; undone when the verb fails. */
@@ -352,23 +331,28 @@ static void roll_back_or_reset(struct work *w)
     const char *to = name[0] ? name : NULL;
     struct choice c = choose(w, to);
     w->doing = to ? "rollback" : "reset";
-    must(w, lifecycle_set_named(&w->lab->life, c.names, c.count, &set, &e), &e);
+    work_must(w, lifecycle_set_named(&w->lab->life, c.names, c.count, &set, &e), &e);
     begin_turns(w, &c, to);
     if (to) {
-        must(w, cat_snapshot_get(w->lab->catalog, to, &s, &e), &e);
+        work_must(w, cat_snapshot_get(w->lab->catalog, to, &s, &e), &e);
+        work_commit_next(w);
         rc = lifecycle_rollback(&w->lab->life, &s, &set, &e);
     } else {
+        work_commit_next(w);
         rc = lifecycle_reset(&w->lab->life, &set, &e);
     }
-    must(w, rc, &e);
+    if (rc < 0)
+        work_conclude(w, 0, rc);
+    if (!work_must(w, rc, &e))
+        return;
     end_turns(w, &c, &set);
     for (unsigned i = 0; i < c.count; i++)
         assert_false(lab_connected(&w->lab->seats[c.volumes[i]]));
-    attach_all(w);
+    work_attach_all(w);
 }
 
 static void begin_volume(struct work *w, const char *name, int sealed, int origin, unsigned begin,
-                         unsigned verb)
+                         unsigned verb, uint64_t quota)
 {
     unsigned index = work_volume(w, name);
     struct model_volume *v = &w->model->volumes[index];
@@ -378,6 +362,8 @@ static void begin_volume(struct work *w, const char *name, int sealed, int origi
     v->turns[0].line = work_line(w, (int)index, sealed);
     v->turns[0].begin = begin;
     v->turn_count = 1;
+    model_set(&v->limits, w->model->sealed[sealed].limit, 0, 1);
+    model_set(&v->quotas, quota, 0, 1);
 }
 
 /* What verb `verb` made is known from now on. */
@@ -419,23 +405,24 @@ static void make_clones(struct work *w)
     if (from[0]) {
         sealed = sealed_of(w, from, c.volumes[0]);
     } else {
-        unsigned line = line_now(&w->model->volumes[c.volumes[0]]);
+        unsigned line = work_line_now(&w->model->volumes[c.volumes[0]]);
         new_sealed(w, line, begin, verb);
         sealed = (int)w->model->sealed_count - 1;
         work_cover(w, line, begin, 0, verb);
     }
     for (unsigned i = 0; i < count; i++)
-        begin_volume(w, names[i], sealed, origin, begin, verb);
+        begin_volume(w, names[i], sealed, origin, begin, verb, v.quota_bytes);
+    work_commit_next(w);
     if (from[0]) {
         struct cat_snapshot s;
-        must(w, cat_snapshot_get(w->lab->catalog, from, &s, &e), &e);
+        work_must(w, cat_snapshot_get(w->lab->catalog, from, &s, &e), &e);
         rc = lifecycle_clone_snapshot(&w->lab->life, &v, &s, names, count, &e);
     } else {
         rc = lifecycle_clone(&w->lab->life, &v, names, count, &e);
     }
-    conclude(w, verb, rc);
-    must(w, rc, &e);
-    end_volumes(w, verb);
+    work_conclude(w, verb, rc);
+    if (work_must(w, rc, &e))
+        end_volumes(w, verb);
 }
 
 static void create(struct work *w)
@@ -454,21 +441,22 @@ static void create(struct work *w)
         sealed = (sealed + 1) % m->sealed_count;
     w->doing = "create";
     snprintf(name, sizeof name, "n%u", w->clones++);
-    must(w,
-         cat_image_get(w->lab->catalog, m->sealed[sealed].image, m->sealed[sealed].version, &image,
-                       &e),
-         &e);
-    begin_volume(w, name, (int)sealed, (int)sealed, work_now(w), verb);
+    work_must(w,
+              cat_image_get(w->lab->catalog, m->sealed[sealed].image, m->sealed[sealed].version,
+                            &image, &e),
+              &e);
+    begin_volume(w, name, (int)sealed, (int)sealed, work_now(w), verb, 0);
+    work_commit_next(w);
     int rc = lifecycle_create(&w->lab->life, &image, names, 1, &e);
-    conclude(w, verb, rc);
-    must(w, rc, &e);
-    end_volumes(w, verb);
+    work_conclude(w, verb, rc);
+    if (work_must(w, rc, &e))
+        end_volumes(w, verb);
 }
 
 static void promote(struct work *w)
 {
-    unsigned verb = ++w->model->verbs, volume = some_volume(w), begin = work_now(w);
-    unsigned line = line_now(&w->model->volumes[volume]);
+    unsigned verb = ++w->model->verbs, volume = work_some_volume(w), begin = work_now(w);
+    unsigned line = work_line_now(&w->model->volumes[volume]);
     struct cat_volume v = work_row(w, volume);
     struct cat_image i = { .name = "golden", .source = "a volume" };
     struct err e = { 0 };
@@ -481,10 +469,11 @@ static void promote(struct work *w)
             s->version = w->model->sealed[n].version + 1;
     snprintf(s->image, sizeof s->image, "%s", i.name);
     work_cover(w, line, begin, 0, verb);
+    work_commit_next(w);
     int rc = lifecycle_promote(&w->lab->life, &v, &i, &e);
-    conclude(w, verb, rc);
-    must(w, rc, &e);
-    assert_int_equal(i.version, s->version);
+    work_conclude(w, verb, rc);
+    if (work_must(w, rc, &e))
+        assert_int_equal(i.version, s->version);
 }
 
 /* Everything that is called so begins to go. */
@@ -499,12 +488,17 @@ static void remove_snapshot(struct work *w)
     if (!name[0])
         return;
     w->doing = "snapshot remove";
-    must(w, cat_snapshot_get(w->lab->catalog, name, &s, &e), &e);
+    work_must(w, cat_snapshot_get(w->lab->catalog, name, &s, &e), &e);
     unsigned begin = work_now(w);
     for (unsigned i = 0; i < m->sealed_count; i++)
         if (strcmp(m->sealed[i].snapshot, name) == 0 && !m->sealed[i].life.died_begin)
             m->sealed[i].life.died_begin = begin;
-    must(w, lifecycle_snapshot_remove(&w->lab->life, &s, &e), &e);
+    work_commit_next(w);
+    int rc = lifecycle_snapshot_remove(&w->lab->life, &s, &e);
+    if (rc < 0)
+        work_conclude(w, 0, rc);
+    if (!work_must(w, rc, &e))
+        return;
     unsigned end = work_now(w);
     for (unsigned i = 0; i < m->sealed_count; i++)
         if (m->sealed[i].life.died_begin == begin)
@@ -514,27 +508,19 @@ static void remove_snapshot(struct work *w)
 static void remove_volume(struct work *w)
 {
     struct model *m = w->model;
-    unsigned volume = some_volume(w);
+    unsigned volume = work_some_volume(w);
     struct err e = { 0 };
 
     if (volumes_there(w) < 3)
         return;
-    if (w->lab->seats[volume].session)
-        detach(w, volume);
+    struct cat_volume v = work_let_go(w, volume);
     w->doing = "remove";
-    struct cat_volume v = work_row(w, volume);
-    if (v.attachment.id) {
-        struct catalog *c = w->lab->catalog;
-        must(w, cat_begin(c, &e), &e);
-        must(w, cat_end(c, cat_volume_detach(c, &v, &e), &e), &e);
-        v = work_row(w, volume);
-    }
     unsigned begin = work_now(w);
     for (unsigned i = 0; i < m->sealed_count; i++)
         if (m->sealed[i].volume == (int)volume && !m->sealed[i].life.died_begin)
             m->sealed[i].life.died_begin = begin;
     m->volumes[volume].life.died_begin = begin;
-    must(w, lifecycle_remove(&w->lab->life, &v, true, &e), &e);
+    work_must(w, lifecycle_remove(&w->lab->life, &v, true, &e), &e);
     unsigned end = work_now(w);
     m->volumes[volume].life.died_end = end;
     for (unsigned i = 0; i < m->sealed_count; i++)
@@ -550,7 +536,12 @@ static void sweep_and_merge(struct work *w)
     w->merges++;
     work_now(w);
     lifecycle_sweep(&w->lab->life);
-    must(w, lifecycle_merge_all(&w->lab->life, &e), &e);
+    work_commit_next(w);
+    int rc = lifecycle_merge_all(&w->lab->life, &e);
+    sim_vfs_fail_commit(SIM_VFS_HONEST); /* there was nothing to merge */
+    if (rc < 0)
+        work_conclude(w, 0, rc);
+    work_must(w, rc, &e);
     lifecycle_sweep(&w->lab->life);
     work_now(w);
 }
@@ -568,7 +559,11 @@ static const struct {
     { "snapshot-remove", 4, remove_snapshot },
     { "remove", 1, remove_volume },
     { "merge", 4, sweep_and_merge },
-    { "attach/detach", 3, attach_or_detach },
+    { "attach/detach", 3, work_attach_or_detach },
+    { "resize", 4, work_resize },
+    { "quota", 4, work_quota },
+    { "verify", 2, work_verify },
+    { "detach-hanging", 2, work_detach_hanging },
 };
 
 const char *work_verb_name(unsigned verb)
@@ -580,11 +575,15 @@ void work_verb(struct work *w)
 {
     unsigned all = 0, at = 0;
 
+    if (w->has_failed)
+        return;
+    w->will_fail = work_draw(w, 10) == 0;
     for (size_t i = 0; i < WORK_VERBS; i++)
         all += verbs[i].weight;
     for (uint64_t pick = work_draw(w, all); pick >= verbs[at].weight; at++)
         pick -= verbs[at].weight;
     w->verbs[at]++;
     verbs[at].fn(w);
+    sim_vfs_fail_commit(SIM_VFS_HONEST);
     w->doing = "nothing";
 }

@@ -16,17 +16,16 @@ static void page_put(struct sim_page *p)
 
 struct sim_content sim_content_copy(const struct sim_content *c)
 {
-    struct sim_content copy = *c;
+    struct sim_content copy = { .size = c->size, .page_count = c->page_count };
 
-    copy.pages = NULL;
     if (c->page_count) {
         copy.pages = malloc(c->page_count * sizeof *c->pages);
         assert(copy.pages);
         memcpy(copy.pages, c->pages, c->page_count * sizeof *c->pages);
+        copy.capacity = c->page_count;
     }
     for (size_t i = 0; i < c->page_count; i++)
-        if (c->pages[i])
-            c->pages[i]->refs++;
+        c->pages[i]->refs++;
     return copy;
 }
 
@@ -38,36 +37,79 @@ void sim_content_done(struct sim_content *c)
     *c = (struct sim_content){ 0 };
 }
 
-static void set_page_count(struct sim_content *c, size_t count)
+/* Where the first page with this index or a higher one is. */
+static size_t place_of(const struct sim_content *c, uint64_t index)
 {
-    for (size_t i = count; i < c->page_count; i++)
-        page_put(c->pages[i]);
-    if (count > c->page_count) {
-        c->pages = realloc(c->pages, count * sizeof *c->pages);
-        assert(c->pages);
-        memset(c->pages + c->page_count, 0, (count - c->page_count) * sizeof *c->pages);
+    size_t from = 0, to = c->page_count;
+
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+        if (c->pages[middle]->index < index)
+            from = middle + 1;
+        else
+            to = middle;
     }
-    c->page_count = count;
+    return from;
+}
+
+static bool is_at(const struct sim_content *c, size_t at, uint64_t index)
+{
+    return at < c->page_count && c->pages[at]->index == index;
+}
+
+static struct sim_page *new_page(const struct sim_page *like, uint64_t index)
+{
+    struct sim_page *p = malloc(sizeof *p);
+
+    assert(p);
+    p->refs = 1;
+    p->index = index;
+    if (like)
+        memcpy(p->bytes, like->bytes, SIM_PAGE);
+    else
+        memset(p->bytes, 0, SIM_PAGE);
+    return p;
+}
+
+static void insert_page(struct sim_content *c, size_t at, struct sim_page *p)
+{
+    if (c->page_count == c->capacity) {
+        c->capacity = c->capacity * 2 + 8;
+        c->pages = realloc(c->pages, c->capacity * sizeof *c->pages);
+        assert(c->pages);
+    }
+    memmove(c->pages + at + 1, c->pages + at, (c->page_count - at) * sizeof *c->pages);
+    c->pages[at] = p;
+    c->page_count++;
+}
+
+/* Pages from <= index < to become holes. */
+static void drop_pages(struct sim_content *c, uint64_t from, uint64_t to)
+{
+    size_t first = place_of(c, from), end = place_of(c, to);
+
+    if (first >= end)
+        return;
+    for (size_t i = first; i < end; i++)
+        page_put(c->pages[i]);
+    memmove(c->pages + first, c->pages + end, (c->page_count - end) * sizeof *c->pages);
+    c->page_count -= end - first;
 }
 
 /* A page of our own that may be changed. */
-static uint8_t *page_bytes(struct sim_content *c, size_t index)
+static uint8_t *page_bytes(struct sim_content *c, uint64_t index)
 {
-    struct sim_page *old = c->pages[index], *p = old;
+    size_t at = place_of(c, index);
 
-    if (!old || old->refs > 1) {
-        p = malloc(sizeof *p);
-        assert(p);
-        p->refs = 1;
-        if (old)
-            memcpy(p->bytes, old->bytes, SIM_PAGE);
-        else
-            memset(p->bytes, 0, SIM_PAGE);
+    if (!is_at(c, at, index)) {
+        insert_page(c, at, new_page(NULL, index));
+    } else if (c->pages[at]->refs > 1) {
+        struct sim_page *old = c->pages[at];
+        c->pages[at] = new_page(old, index);
         page_put(old);
-        c->pages[index] = p;
     }
-    p->hash = 0;
-    return p->bytes;
+    c->pages[at]->hash = 0;
+    return c->pages[at]->bytes;
 }
 
 void sim_content_write(struct sim_content *c, uint64_t offset, const void *data, uint64_t length)
@@ -86,29 +128,36 @@ void sim_content_write(struct sim_content *c, uint64_t offset, const void *data,
     }
 }
 
+/* A part of one page. */
+static void zero_part(struct sim_content *c, uint64_t from, uint64_t to)
+{
+    uint64_t index = from / SIM_PAGE;
+
+    if (from < to && is_at(c, place_of(c, index), index))
+        memset(page_bytes(c, index) + from % SIM_PAGE, 0, to - from);
+}
+
 void sim_content_punch(struct sim_content *c, uint64_t offset, uint64_t length)
 {
     uint64_t end = offset + length < c->size ? offset + length : c->size;
+    uint64_t first = (offset + SIM_PAGE - 1) / SIM_PAGE; /* whole page, as is the file's last one */
+    uint64_t past = end == c->size ? (end + SIM_PAGE - 1) / SIM_PAGE : end / SIM_PAGE;
 
-    while (offset < end) {
-        uint64_t in_page = offset % SIM_PAGE;
-        uint64_t step = SIM_PAGE - in_page < end - offset ? SIM_PAGE - in_page : end - offset;
-        size_t index = offset / SIM_PAGE;
-        if (c->pages[index] && (step == SIM_PAGE || (!in_page && offset + step == c->size))) {
-            page_put(c->pages[index]);
-            c->pages[index] = NULL;
-        } else if (c->pages[index]) {
-            memset(page_bytes(c, index) + in_page, 0, step);
-        }
-        offset += step;
+    if (offset >= end)
+        return;
+    if (first > past) {
+        zero_part(c, offset, end);
+        return;
     }
+    zero_part(c, offset, first * SIM_PAGE < end ? first * SIM_PAGE : end);
+    drop_pages(c, first, past);
+    zero_part(c, past * SIM_PAGE, end);
 }
 
 void sim_content_resize(struct sim_content *c, uint64_t size)
 {
     if (size < c->size)
         sim_content_punch(c, size, c->size - size);
-    set_page_count(c, (size + SIM_PAGE - 1) / SIM_PAGE);
     c->size = size;
 }
 
@@ -120,10 +169,8 @@ static uint64_t mix(uint64_t hash, uint64_t value)
 
 static uint64_t page_hash(struct sim_page *p)
 {
-    if (!p)
-        return 1;
     if (!p->hash) {
-        uint64_t hash = 2, word;
+        uint64_t hash = mix(2, p->index), word;
         for (size_t i = 0; i < SIM_PAGE; i += 8) {
             memcpy(&word, p->bytes + i, 8);
             hash = mix(hash, word);

@@ -19,14 +19,15 @@
 
 struct sim_page {
     unsigned refs;
-    uint64_t hash; /* 0: not known yet */
+    uint64_t index; /* in the file */
+    uint64_t hash;  /* 0: not known yet */
     uint8_t bytes[SIM_PAGE];
 };
 
-/* What a file holds; a page that is NULL is a hole. */
+/* What a file holds: its pages by rising index; those that are not there are holes. */
 struct sim_content {
     uint64_t size;
-    size_t page_count;
+    size_t page_count, capacity;
     struct sim_page **pages;
 };
 

@@ -352,28 +352,42 @@ static int sim_will_read(void *ctx, int fd, uint64_t offset, uint64_t length)
 
 /* ---- power ------------------------------------------------------------------------------------*/
 
+static bool same_pages(const struct sim_content *a, const struct sim_content *b)
+{
+    return a->size == b->size && a->page_count == b->page_count &&
+           (a->page_count == 0 ||
+            memcmp(a->pages, b->pages, a->page_count * sizeof *a->pages) == 0);
+}
+
+static void put_pages(int fd, const struct sim_content *have, const struct sim_content *want)
+{
+    size_t h = 0;
+
+    for (size_t w = 0; w < want->page_count || h < have->page_count;) {
+        const struct sim_page *new = w < want->page_count ? want->pages[w] : NULL;
+        const struct sim_page *old = h < have->page_count ? have->pages[h] : NULL;
+        bool gone = old && (!new || old->index < new->index);
+        off_t at = (off_t)((gone ? old : new)->index * SIM_PAGE);
+        if (gone)
+            assert(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, SIM_PAGE) == 0);
+        else if (old != new)
+            assert(pwrite(fd, new->bytes, SIM_PAGE, at) == SIM_PAGE);
+        h += gone || (old && old->index == new->index);
+        w += !gone;
+    }
+}
+
 /* Makes a file hold `want`, where it holds `have` (NULL: there is none). */
 static void put_file(const char *path, const struct sim_content *have,
                      const struct sim_content *want)
 {
-    bool differs = !have || have->size != want->size;
+    static const struct sim_content nothing;
 
-    for (size_t i = 0; !differs && i < want->page_count; i++)
-        differs = have->pages[i] != want->pages[i];
-    if (!differs)
+    if (have && same_pages(have, want))
         return;
     int fd = open(path, O_WRONLY | O_CREAT | (have ? 0 : O_TRUNC) | O_CLOEXEC, 0600);
     assert(fd >= 0);
-    for (size_t i = 0; i < want->page_count; i++) {
-        const struct sim_page *old = have && i < have->page_count ? have->pages[i] : NULL;
-        off_t at = (off_t)(i * SIM_PAGE);
-        if (old == want->pages[i])
-            continue;
-        if (want->pages[i])
-            assert(pwrite(fd, want->pages[i]->bytes, SIM_PAGE, at) == SIM_PAGE);
-        else
-            assert(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, SIM_PAGE) == 0);
-    }
+    put_pages(fd, have ? have : &nothing, want);
     assert(ftruncate(fd, (off_t)want->size) == 0);
     close(fd);
 }
