@@ -140,6 +140,7 @@ void work_conclude(struct work *w, unsigned verb, int rc)
 
 bool work_must(struct work *w, int rc, const struct err *e)
 {
+    sim_vfs_fail_commit(SIM_VFS_HONEST); /* if the verb had no COMMIT */
     if (rc < 0 && !w->has_failed)
         fail_msg("%s: %s", w->doing, e->msg);
     return rc == 0;
@@ -412,12 +413,13 @@ static void make_clones(struct work *w)
     }
     for (unsigned i = 0; i < count; i++)
         begin_volume(w, names[i], sealed, origin, begin, verb, v.quota_bytes);
-    work_commit_next(w);
     if (from[0]) {
         struct cat_snapshot s;
         work_must(w, cat_snapshot_get(w->lab->catalog, from, &s, &e), &e);
+        work_commit_next(w);
         rc = lifecycle_clone_snapshot(&w->lab->life, &v, &s, names, count, &e);
     } else {
+        work_commit_next(w);
         rc = lifecycle_clone(&w->lab->life, &v, names, count, &e);
     }
     work_conclude(w, verb, rc);
@@ -538,7 +540,6 @@ static void sweep_and_merge(struct work *w)
     lifecycle_sweep(&w->lab->life);
     work_commit_next(w);
     int rc = lifecycle_merge_all(&w->lab->life, &e);
-    sim_vfs_fail_commit(SIM_VFS_HONEST); /* there was nothing to merge */
     if (rc < 0)
         work_conclude(w, 0, rc);
     work_must(w, rc, &e);
