@@ -197,10 +197,20 @@ static void look_at(struct run *r, const struct crash *c)
         crash_again(r, c, &v, idle ? NULL : &touch, settled);
 }
 
+/* What a killed process left of a COMMIT that had failed is not on the disk for sure before the
+ * next one is up: until then the catalog may still go back, and the model began with what it
+ * showed. */
+static bool began_unsure(const struct run *r)
+{
+    const struct model *before = r->model->before;
+
+    return before && before->unsure_at && before->unsure_at <= r->model->before_at;
+}
+
 static void all_crashes(struct run *r)
 {
     uint64_t end = sim_past_end(r->past) - sim_past_first(r->past);
-    uint64_t from = r->phase == 0 ? r->up - sim_past_first(r->past) : 0;
+    uint64_t from = r->phase == 0 || began_unsure(r) ? r->up - sim_past_first(r->past) : 0;
     uint64_t share = r->wanted / (ROUNDS_LEAST * PHASES) + 1;
     uint64_t step = (end - from) * (WORLDS + r->with_kills) / share;
 
