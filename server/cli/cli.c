@@ -107,6 +107,39 @@ int cli_post(struct cli *c, const char *path, const json_t *body, struct client_
     return 0;
 }
 
+int cli_show(struct cli *c, const char *prefix, const char *name,
+             void (*show)(struct cli *c, const json_t *object), struct err *e)
+{
+    AUTO(client_reply_done) struct client_reply r = { 0 };
+    char path[CLIENT_PATH_SIZE];
+
+    int rc = client_path(path, prefix, name, "", e);
+    if (rc == 0)
+        rc = client_call(c->client, "GET", path, NULL, 0, &r, e);
+    if (rc < 0)
+        return rc;
+    if (c->json)
+        cli_print_json(c, &r);
+    else
+        show(c, r.json);
+    return 0;
+}
+
+int cli_post_text(struct cli *c, const char *path, const json_t *body, const char *key,
+                  struct err *e)
+{
+    AUTO(client_reply_done) struct client_reply r = { 0 };
+    int rc = client_call(c->client, "POST", path, body, 0, &r, e);
+
+    if (rc < 0)
+        return rc;
+    if (c->json)
+        cli_print_json(c, &r);
+    else
+        fprintf(c->out, "%s\n", client_text(r.json, key));
+    return 0;
+}
+
 static int call_one(struct cli *c, const char *method, const char *prefix, const char *name,
                     const char *suffix, struct err *e)
 {

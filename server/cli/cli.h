@@ -50,6 +50,14 @@ int cli_check_numbered(const char *what, const char *name, uint32_t count, struc
 int cli_post(struct cli *c, const char *path, const json_t *body, struct client_reply *ret,
              struct err *e);
 
+/* GET PREFIX/NAME, then its JSON or what show() makes of it. */
+int cli_show(struct cli *c, const char *prefix, const char *name,
+             void (*show)(struct cli *c, const json_t *object), struct err *e);
+
+/* POST path with this body (NULL: none), then the JSON or the one text `key` of it. */
+int cli_post_text(struct cli *c, const char *path, const json_t *body, const char *key,
+                  struct err *e);
+
 /* METHOD PREFIX/NAME/SUFFIX for each operand, in order.  One that fails does not keep the rest from
  * being done: with several, each failure is complained about as it comes. */
 int cli_each(struct cli *c, const struct cli_args *a, const char *method, const char *prefix,

@@ -23,7 +23,6 @@
  * -----------------------------------------------------------------------*/
 int cmd_domain_define(struct cli *c, const struct cli_args *a, struct err *e)
 {
-    AUTO(client_reply_done) struct client_reply r = { 0 };
     uint32_t memory_mib = 0, vcpus = 0;
 
     int rc = args_number(a, "memory", MEMORY_MIB, &memory_mib, e);
@@ -37,14 +36,7 @@ int cmd_domain_define(struct cli *c, const struct cli_args *a, struct err *e)
                              (int)memory_mib, "vcpus", (int)vcpus);
     if (!body)
         return err_set(e, -ENOMEM, "out of memory");
-    rc = client_call(c->client, "POST", "/v1/domains", body, 0, &r, e);
-    if (rc < 0)
-        return rc;
-    if (c->json)
-        cli_print_json(c, &r);
-    else
-        fprintf(c->out, "%s\n", client_text(r.json, "name"));
-    return 0;
+    return cli_post_text(c, "/v1/domains", body, "name", e);
 }
 
 static void row(struct table *t, const json_t *domain)

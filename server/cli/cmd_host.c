@@ -53,7 +53,6 @@ int cmd_host_list(struct cli *c, const struct cli_args *a, struct err *e)
 
 int cmd_host_approve(struct cli *c, const struct cli_args *a, struct err *e)
 {
-    AUTO(client_reply_done) struct client_reply r = { 0 };
     AUTO(auto_json) json_t *body = json_object();
     const char *name = args_value(a, "name"), *loader = args_value(a, "loader");
     char path[CLIENT_PATH_SIZE];
@@ -64,15 +63,7 @@ int cmd_host_approve(struct cli *c, const struct cli_args *a, struct err *e)
         (loader && json_object_set_new(body, "loader", json_string(loader)) < 0))
         return err_set(e, -ENOMEM, "out of memory");
     int rc = client_path(path, "/v1/hosts/", a->words[0], "/approve", e);
-    if (rc == 0)
-        rc = client_call(c->client, "POST", path, body, 0, &r, e);
-    if (rc < 0)
-        return rc;
-    if (c->json)
-        cli_print_json(c, &r);
-    else
-        fprintf(c->out, "%s\n", client_text(r.json, "name"));
-    return 0;
+    return rc < 0 ? rc : cli_post_text(c, path, body, "name", e);
 }
 
 int cmd_host_forget(struct cli *c, const struct cli_args *a, struct err *e)

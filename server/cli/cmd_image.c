@@ -63,36 +63,15 @@ static void show(struct cli *c, const json_t *image)
 
 int cmd_image_show(struct cli *c, const struct cli_args *a, struct err *e)
 {
-    AUTO(client_reply_done) struct client_reply r = { 0 };
-    char path[CLIENT_PATH_SIZE];
-
-    int rc = client_path(path, "/v1/images/", a->words[0], "", e);
-    if (rc == 0)
-        rc = client_call(c->client, "GET", path, NULL, 0, &r, e);
-    if (rc < 0)
-        return rc;
-    if (c->json)
-        cli_print_json(c, &r);
-    else
-        show(c, r.json);
-    return 0;
+    return cli_show(c, "/v1/images/", a->words[0], show, e);
 }
 
 int cmd_image_attach(struct cli *c, const struct cli_args *a, struct err *e)
 {
-    AUTO(client_reply_done) struct client_reply r = { 0 };
     char path[CLIENT_PATH_SIZE];
 
     int rc = client_path(path, "/v1/images/", a->words[0], "/attachments", e);
-    if (rc == 0)
-        rc = client_call(c->client, "POST", path, NULL, 0, &r, e);
-    if (rc < 0)
-        return rc;
-    if (c->json)
-        cli_print_json(c, &r);
-    else
-        fprintf(c->out, "%s\n", client_text(r.json, "uri"));
-    return 0;
+    return rc < 0 ? rc : cli_post_text(c, path, NULL, "uri", e);
 }
 
 /* ---- verify

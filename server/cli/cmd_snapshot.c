@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cmd_snapshot - the commands that take volumes through time: snapshot, rollback, reset, clone,
- * promote, and those of snapshots themselves.  How it is done without copying is the server's
+/* cmd_snapshot - the commands that take volumes through time: snapshot, rollback, reset, promote,
+ * and those of snapshots themselves.  How it is done without copying is the server's
  * business. */
 #include <errno.h>
 #include <stdio.h>
@@ -12,9 +12,6 @@
 #include "server/cli/commands.h"
 #include "server/cli/text.h"
 
-#define COUNT_RANGE                                                                                \
-    ((struct args_range){ 1, 100000 }) /* what the server allows is its business                   \
-                                        */
 #define LISTED_MAX 8 /* names of domains that one line tells; then "and 12 more" */
 
 /* ---- what was done, in one line
@@ -132,44 +129,17 @@ int cmd_volume_reset(struct cli *c, const struct cli_args *a, struct err *e)
     return rc < 0 || c->json ? rc : print_back(c, r.json, "", e);
 }
 
-/* ---- clone, promote
+/* ---- promote
  * -----------------------------------------------------------------------------*/
-int cmd_volume_clone(struct cli *c, const struct cli_args *a, struct err *e)
-{
-    AUTO(client_reply_done) struct client_reply r = { 0 };
-    AUTO(auto_json)
-    json_t *body = json_pack("{s:s, s:s}", "clone", a->words[0], "name", a->words[1]);
-    uint32_t count = 0;
-    size_t i;
-    json_t *name;
-
-    int rc = args_number(a, "count", COUNT_RANGE, &count, e);
-    if (rc == 0)
-        rc = cli_check_numbered("NEW", a->words[1], count, e);
-    if (rc < 0)
-        return rc;
-    if (count && body && json_object_set_new(body, "count", json_integer(count)) < 0)
-        return err_set(e, -ENOMEM, "out of memory");
-    rc = cli_post(c, "/v1/volumes", body, &r, e);
-    if (rc < 0)
-        return rc;
-    json_array_foreach(json_object_get(r.json, "volumes"), i, name)
-        fprintf(c->out, "%s\n", json_string_value(name));
-    return 0;
-}
-
 int cmd_volume_promote(struct cli *c, const struct cli_args *a, struct err *e)
 {
-    AUTO(client_reply_done) struct client_reply r = { 0 };
     AUTO(auto_json) json_t *body = json_pack("{s:s}", "image", a->words[1]);
     char path[CLIENT_PATH_SIZE];
 
     int rc = client_path(path, "/v1/volumes/", a->words[0], "/promote", e);
-    if (rc == 0)
-        rc = cli_post(c, path, body, &r, e);
-    if (rc == 0 && !c->json)
-        fprintf(c->out, "%s\n", client_text(r.json, "image"));
-    return rc;
+    if (rc == 0 && !body)
+        rc = err_set(e, -ENOMEM, "out of memory");
+    return rc < 0 ? rc : cli_post_text(c, path, body, "image", e);
 }
 
 /* ---- snapshots

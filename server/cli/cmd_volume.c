@@ -13,30 +13,46 @@
     ((struct args_range){ 1, 100000 }) /* what the server allows is its business                   \
                                         */
 
-/* ---- create
- * -------------------------------------------------------------------------------------*/
-int cmd_volume_create(struct cli *c, const struct cli_args *a, struct err *e)
+/* ---- create, clone
+ * ------------------------------------------------------------------------------*/
+/* Makes the volumes `name`, or as many as --count says, and prints their names.  what: the operand
+ * that the name was; body: what they are made from. */
+static int make_volumes(struct cli *c, const struct cli_args *a, const char *what, const char *name,
+                        json_t *body, struct err *e)
 {
     AUTO(client_reply_done) struct client_reply r = { 0 };
-    AUTO(auto_json)
-    json_t *body = json_pack("{s:s, s:s}", "name", a->words[0], "image", args_value(a, "image"));
     uint32_t count = 0;
     size_t i;
-    json_t *name;
+    json_t *made;
 
     int rc = args_number(a, "count", COUNT_RANGE, &count, e);
     if (rc == 0)
-        rc = cli_check_numbered("NAME", a->words[0], count, e);
+        rc = cli_check_numbered(what, name, count, e);
     if (rc < 0)
         return rc;
-    if (count && body && json_object_set_new(body, "count", json_integer(count)) < 0)
+    if (!body || json_object_set_new(body, "name", json_string(name)) < 0 ||
+        (count && json_object_set_new(body, "count", json_integer(count)) < 0))
         return err_set(e, -ENOMEM, "out of memory");
     rc = cli_post(c, "/v1/volumes", body, &r, e);
     if (rc < 0)
         return rc;
-    json_array_foreach(json_object_get(r.json, "volumes"), i, name)
-        fprintf(c->out, "%s\n", json_string_value(name));
+    json_array_foreach(json_object_get(r.json, "volumes"), i, made)
+        fprintf(c->out, "%s\n", json_string_value(made));
     return 0;
+}
+
+int cmd_volume_create(struct cli *c, const struct cli_args *a, struct err *e)
+{
+    AUTO(auto_json) json_t *body = json_pack("{s:s}", "image", args_value(a, "image"));
+
+    return make_volumes(c, a, "NAME", a->words[0], body, e);
+}
+
+int cmd_volume_clone(struct cli *c, const struct cli_args *a, struct err *e)
+{
+    AUTO(auto_json) json_t *body = json_pack("{s:s}", "clone", a->words[0]);
+
+    return make_volumes(c, a, "NEW", a->words[1], body, e);
 }
 
 /* ---- list
@@ -129,19 +145,7 @@ static void show(struct cli *c, const json_t *volume)
 
 int cmd_volume_show(struct cli *c, const struct cli_args *a, struct err *e)
 {
-    AUTO(client_reply_done) struct client_reply r = { 0 };
-    char path[CLIENT_PATH_SIZE];
-
-    int rc = client_path(path, "/v1/volumes/", a->words[0], "", e);
-    if (rc == 0)
-        rc = client_call(c->client, "GET", path, NULL, 0, &r, e);
-    if (rc < 0)
-        return rc;
-    if (c->json)
-        cli_print_json(c, &r);
-    else
-        show(c, r.json);
-    return 0;
+    return cli_show(c, "/v1/volumes/", a->words[0], show, e);
 }
 
 /* ---- resize, quota

@@ -33,10 +33,9 @@ static int read_order(struct http_request *r, struct order *o, struct err *e)
 {
     static const char *const keys[] = { "volumes", "all", "force", NULL };
     json_t *body;
-    int rc = http_json(r, &body, e);
+    int rc = http_json(r, keys, &body, e);
 
-    if (rc < 0 || (rc = json_only(body, keys, e)) < 0 ||
-        (rc = json_get_bool(body, "all", false, &o->all, e)) < 0 ||
+    if (rc < 0 || (rc = json_get_bool(body, "all", false, &o->all, e)) < 0 ||
         (rc = json_get_bool(body, "force", false, &o->force, e)) < 0 ||
         (rc = control_read_set(o->control, body, NULL, &o->set, e)) < 0)
         return rc;

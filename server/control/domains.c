@@ -109,18 +109,12 @@ static int read_definition(struct http_request *r, struct definition *ret, struc
     static const char *const keys[] = { "name", "host", "image", "memory_mib", "vcpus", NULL };
     struct definition d = { 0 };
     json_t *body;
-    int rc = http_json(r, &body, e);
+    int rc = http_json(r, keys, &body, e);
 
     if (rc == 0)
-        rc = json_only(body, keys, e);
+        rc = json_get_name(body, "name", "domain", &d.name, e);
     if (rc == 0)
-        rc = json_get_text(body, "name", true, 1024, &d.name, e);
-    if (rc == 0)
-        rc = name_check("domain", d.name, e);
-    if (rc == 0)
-        rc = json_get_text(body, "host", true, 1024, &d.host, e);
-    if (rc == 0)
-        rc = name_check("host", d.host, e);
+        rc = json_get_name(body, "host", "host", &d.host, e);
     if (rc == 0)
         rc = json_get_text(body, "image", true, 1024, &d.image, e);
     if (rc == 0)
@@ -296,10 +290,8 @@ static void on_start(struct http_request *r)
     static const char *const keys[] = { NULL };
     struct err e = { 0 };
     json_t *body;
-    int rc = http_json(r, &body, &e);
+    int rc = http_json(r, keys, &body, &e);
 
-    if (rc == 0)
-        rc = json_only(body, keys, &e);
     if (rc == 0)
         rc = start(c, http_arg(r, 0), &e);
     answer_domain(r, rc, 200, http_arg(r, 0), &e);
@@ -340,10 +332,8 @@ static void on_stop(struct http_request *r)
     uint64_t seconds = 0;
     struct err e = { 0 };
     json_t *body;
-    int rc = http_json(r, &body, &e);
+    int rc = http_json(r, keys, &body, &e);
 
-    if (rc == 0)
-        rc = json_only(body, keys, &e);
     if (rc == 0)
         rc =
             json_get_u64(body, "seconds", 0, STOP_SECONDS_MOST, STOP_SECONDS_DEFAULT, &seconds, &e);

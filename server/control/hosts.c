@@ -121,10 +121,8 @@ static int read_approval(struct http_request *r, struct approval *ret, struct er
     struct approval a = { 0 };
     const char *loader = NULL;
     json_t *body;
-    int rc = http_json(r, &body, e);
+    int rc = http_json(r, keys, &body, e);
 
-    if (rc == 0)
-        rc = json_only(body, keys, e);
     if (rc == 0)
         rc = json_get_text(body, "name", false, 256, &a.name, e);
     if (rc == 0 && a.name)

@@ -87,8 +87,9 @@ int http_query_u64(const struct http_request *r, const char *name, uint64_t abse
                    struct err *e);
 
 /* The body as a JSON object; an empty body is an empty object.  -EINVAL in words (the place, a key
- * given twice …). */
-int http_json(struct http_request *r, json_t **ret_borrowed, struct err *e);
+ * given twice …), also for a key that is not in the list (NULL behind the last). */
+int http_json(struct http_request *r, const char *const *keys, json_t **ret_borrowed,
+              struct err *e);
 const char *http_body(struct http_request *r, size_t *ret_length); /* NUL behind it */
 
 const char *http_bearer(const struct http_request *r);     /* "" if there is none */

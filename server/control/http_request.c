@@ -113,15 +113,15 @@ int http_query_u64(const struct http_request *r, const char *name, uint64_t abse
     return 0;
 }
 
-int http_json(struct http_request *r, json_t **ret_borrowed, struct err *e)
+int http_json(struct http_request *r, const char *const *keys, json_t **ret_borrowed, struct err *e)
 {
-    if (!r->json) {
-        int rc = json_object_parse(r->body.data, r->body.length, &r->json, e);
-        if (rc < 0)
-            return rc;
-    }
-    *ret_borrowed = r->json;
-    return 0;
+    int rc = r->json ? 0 : json_object_parse(r->body.data, r->body.length, &r->json, e);
+
+    if (rc == 0)
+        rc = json_only(r->json, keys, e);
+    if (rc == 0)
+        *ret_borrowed = r->json;
+    return rc;
 }
 
 const char *http_body(struct http_request *r, size_t *ret_length)

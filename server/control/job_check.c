@@ -210,10 +210,8 @@ void jobs_on_check(struct http_request *r)
     struct job *j;
     json_t *body;
     bool deep = false;
-    int rc = http_json(r, &body, &e);
+    int rc = http_json(r, keys, &body, &e);
 
-    if (rc == 0)
-        rc = json_only(body, keys, &e);
     if (rc == 0)
         rc = json_get_bool(body, "deep", false, &deep, &e);
     if (rc == 0)

@@ -201,10 +201,9 @@ static int read_import(struct http_request *r, struct import_work *w, struct err
     struct control *c = http_context(r);
     const char *name;
     json_t *body;
-    int rc = http_json(r, &body, e);
+    int rc = http_json(r, keys, &body, e);
 
-    if (rc < 0 || (rc = json_only(body, keys, e)) < 0 ||
-        (rc = json_get_text(body, "name", true, 4095, &name, e)) < 0 ||
+    if (rc < 0 || (rc = json_get_text(body, "name", true, 4095, &name, e)) < 0 ||
         (rc = name_check("image", name, e)) < 0 || (rc = jobs_room(c, &import_kind, e)) < 0)
         return rc;
     snprintf(w->name, sizeof w->name, "%s", name);

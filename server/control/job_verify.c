@@ -107,10 +107,8 @@ void jobs_on_verify(struct http_request *r)
     char name[NAME_SIZE], id[17];
     uint32_t version;
     json_t *body;
-    int rc = http_json(r, &body, &e);
+    int rc = http_json(r, keys, &body, &e);
 
-    if (rc == 0)
-        rc = json_only(body, keys, &e);
     if (rc == 0)
         rc = name_split_image(http_arg(r, 0), name, &version, &e);
     if (rc == 0)

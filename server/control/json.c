@@ -6,6 +6,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "server/base/name.h"
+
 #define DEPTH_MAX 16
 
 /* jansson's own limit is 2,048 levels; ours is checked before it builds anything. */
@@ -73,6 +75,14 @@ int json_get_text(const json_t *o, const char *key, bool required, size_t most, 
         return err_set(e, -EINVAL, "%s: must not hold a NUL character", key);
     *ret = json_string_value(v);
     return 0;
+}
+
+int json_get_name(const json_t *o, const char *key, const char *kind, const char **ret,
+                  struct err *e)
+{
+    int rc = json_get_text(o, key, true, 1024, ret, e);
+
+    return rc < 0 ? rc : name_check(kind, *ret, e);
 }
 
 int json_get_u64(const json_t *o, const char *key, uint64_t least, uint64_t most, uint64_t absent,

@@ -18,6 +18,9 @@ int json_object_parse(const char *text, size_t length, json_t **ret, struct err 
  * key. Texts have no NUL inside and at most `most` bytes. */
 int json_get_text(const json_t *o, const char *key, bool required, size_t most, const char **ret,
                   struct err *e);
+/* One that must be there and be a good name of that kind ("snapshot"). */
+int json_get_name(const json_t *o, const char *key, const char *kind, const char **ret,
+                  struct err *e);
 int json_get_u64(const json_t *o, const char *key, uint64_t least, uint64_t most, uint64_t absent,
                  uint64_t *ret, struct err *e);
 int json_get_bool(const json_t *o, const char *key, bool absent, bool *ret, struct err *e);

@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #include "server/base/auto.h"
-#include "server/base/name.h"
 #include "server/catalog/snapshots.h"
 #include "server/control/control.h"
 #include "server/control/http.h"
@@ -35,10 +34,8 @@ static void on_reset(struct http_request *r)
     AUTO(lifecycle_set_done) struct lifecycle_set set = { 0 };
     struct err e = { 0 };
     json_t *body;
-    int rc = http_json(r, &body, &e);
+    int rc = http_json(r, keys, &body, &e);
 
-    if (rc == 0)
-        rc = json_only(body, keys, &e);
     if (rc == 0)
         rc = control_read_set(c, body, NULL, &set, &e);
     if (rc == 0)
@@ -58,14 +55,10 @@ static void on_rollback(struct http_request *r)
     struct err e = { 0 };
     const char *name;
     json_t *body;
-    int rc = http_json(r, &body, &e);
+    int rc = http_json(r, keys, &body, &e);
 
     if (rc == 0)
-        rc = json_only(body, keys, &e);
-    if (rc == 0)
-        rc = json_get_text(body, "snapshot", true, 1024, &name, &e);
-    if (rc == 0)
-        rc = name_check("snapshot", name, &e);
+        rc = json_get_name(body, "snapshot", "snapshot", &name, &e);
     if (rc == 0)
         rc = cat_snapshot_get(c->catalog, name, &s, &e);
     if (rc == 0)

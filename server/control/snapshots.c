@@ -157,14 +157,10 @@ static void on_take(struct http_request *r)
     struct err e = { 0 };
     const char *name;
     json_t *body;
-    int rc = http_json(r, &body, &e);
+    int rc = http_json(r, keys, &body, &e);
 
     if (rc == 0)
-        rc = json_only(body, keys, &e);
-    if (rc == 0)
-        rc = json_get_text(body, "name", true, 1024, &name, &e);
-    if (rc == 0)
-        rc = name_check("snapshot", name, &e);
+        rc = json_get_name(body, "name", "snapshot", &name, &e);
     if (rc == 0)
         rc = control_read_set(c, body, NULL, &set, &e);
     if (rc == 0)

@@ -218,10 +218,9 @@ static int read_order(struct http_request *r, struct order *ret, struct err *e)
     char name[NAME_SIZE];
     uint32_t version;
     json_t *o;
-    int rc = http_json(r, &o, e);
+    int rc = http_json(r, keys, &o, e);
 
-    if (rc < 0 || (rc = json_only(o, keys, e)) < 0 ||
-        (rc = json_get_text(o, "name", true, 1024, &ret->name, e)) < 0 ||
+    if (rc < 0 || (rc = json_get_text(o, "name", true, 1024, &ret->name, e)) < 0 ||
         (rc = json_get_text(o, "image", false, 1024, &image, e)) < 0 ||
         (rc = json_get_text(o, "clone", false, 1024, &clone, e)) < 0 ||
         (rc = json_get_u64(o, "count", 1, LIFECYCLE_VOLUMES_MOST, 0, &ret->count, e)) < 0)
@@ -298,10 +297,8 @@ static int read_verb(struct http_request *r, const char *const *keys, struct cat
                      json_t **ret_body, struct err *e)
 {
     struct control *c = http_context(r);
-    int rc = http_json(r, ret_body, e);
+    int rc = http_json(r, keys, ret_body, e);
 
-    if (rc == 0)
-        rc = json_only(*ret_body, keys, e);
     if (rc == 0)
         rc = name_check("volume", http_arg(r, 0), e);
     return rc < 0 ? rc : cat_volume_get(c->catalog, http_arg(r, 0), ret, e);
@@ -333,9 +330,7 @@ static void on_promote(struct http_request *r)
     int rc = read_verb(r, keys, &v, &body, &e);
 
     if (rc == 0)
-        rc = json_get_text(body, "image", true, 1024, &name, &e);
-    if (rc == 0)
-        rc = name_check("image", name, &e);
+        rc = json_get_name(body, "image", "image", &name, &e);
     if (rc == 0) {
         snprintf(i.name, sizeof i.name, "%s", name);
         snprintf(i.source, sizeof i.source, "volume %s", v.name);

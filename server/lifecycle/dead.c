@@ -28,7 +28,9 @@ void lifecycle_dead_delete(struct store *s, struct lifecycle_dead *d)
     struct err e = { 0 };
 
     if (layers_remove(s, d->id, d->count, d->removed, &e) < 0)
-        log_error("lifecycle: files that nothing needs stay for now: %s", e.msg);
+        log_error(
+            "lifecycle: files that nothing needs could not be removed, and will be tried again: %s",
+            e.msg);
 }
 
 static int forget_all(struct lifecycle *l, const struct lifecycle_dead *d, struct err *e)

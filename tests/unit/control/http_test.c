@@ -34,10 +34,11 @@ struct server {
 
 static void on_echo(struct http_request *r)
 {
+    static const char *const keys[] = { "a", "b", NULL };
     struct err e = { 0 };
     json_t *o;
 
-    if (http_json(r, &o, &e) < 0)
+    if (http_json(r, keys, &o, &e) < 0)
         http_answer_err(r, &e);
     else
         http_answer_json(r, 200,
