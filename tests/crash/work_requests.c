@@ -135,8 +135,10 @@ static void submit_change(struct work *w, unsigned volume, enum blk_op kind, boo
     q->r.length = model_offset(op->first + op->count - 1) + MODEL_SECTOR - q->r.offset;
     if (kind == BLK_WRITE)
         fill(w, q, op);
-    if (kind == BLK_TRIM) { /* whole blocks alone */
-        uint32_t end = (op->first + op->count) & ~7u;
+    if (kind == BLK_TRIM) { /* whole blocks alone, as is the last one of the disk */
+        uint32_t end = op->first + op->count;
+        if (end < model_setting(&m->volumes[volume].limits)) /* else it is the disk's last one */
+            end &= ~7u;
         op->first = (op->first + 7) & ~7u;
         op->count = end > op->first ? end - op->first : 0;
     }
