@@ -51,8 +51,9 @@ struct run {
     unsigned phase;
     struct sim_past *past;
     struct lab_memory *memory;
-    uint64_t up;        /* the server was up from this operation on */
-    uint64_t *distinct; /* hashes of what was seen */
+    uint64_t up;         /* the server was up from this operation on */
+    uint64_t catalog_up; /* and had opened the catalog by this one */
+    uint64_t *distinct;  /* hashes of what was seen */
     unsigned distinct_count, cuts, kills, again, wanted, verbs[WORK_VERBS];
     unsigned commits_failed;
     unsigned with_kills; /* 1, or 0: power alone */
@@ -197,20 +198,24 @@ static void look_at(struct run *r, const struct crash *c)
         crash_again(r, c, &v, idle ? NULL : &touch, settled);
 }
 
-/* What a killed process left of a COMMIT that had failed is not on the disk for sure before the
- * next one is up: until then the catalog may still go back, and the model began with what it
- * showed. */
-static bool began_unsure(const struct run *r)
+/* The operation from which on the phase is looked at.  What a killed process left of a COMMIT is
+ * not on the disk for sure before the next one has opened the catalog; what had been held for one
+ * that failed, before it is up: until then the catalog may still go back, and the model began with
+ * what it showed. */
+static uint64_t first_cut(const struct run *r)
 {
     const struct model *before = r->model->before;
 
-    return before && before->unsure_at && before->unsure_at <= r->model->before_at;
+    if (r->phase == 0 ||
+        (before && before->unsure_begin && before->unsure_begin <= r->model->before_at))
+        return r->up;
+    return before ? r->catalog_up : sim_past_first(r->past);
 }
 
 static void all_crashes(struct run *r)
 {
     uint64_t end = sim_past_end(r->past) - sim_past_first(r->past);
-    uint64_t from = r->phase == 0 || began_unsure(r) ? r->up - sim_past_first(r->past) : 0;
+    uint64_t from = first_cut(r) - sim_past_first(r->past);
     uint64_t share = r->wanted / (ROUNDS_LEAST * PHASES) + 1;
     uint64_t step = (end - from) * (WORLDS + r->with_kills) / share;
 
@@ -245,6 +250,7 @@ static void work_through(struct run *r)
     else
         work_adopt(w);
     r->up = sim_count(r->lab.sim);
+    r->catalog_up = r->lab.catalog_up;
     sim_vfs_meanwhile(work_meanwhile, w);
     work_run(w, 3 + (unsigned)work_draw(w, 4), 20 + (unsigned)work_draw(w, 60));
     sim_vfs_meanwhile(NULL, NULL);

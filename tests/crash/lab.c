@@ -82,6 +82,7 @@ int lab_start(struct lab *l, struct err *e)
         return rc;
     snprintf(path, sizeof path, "%s/catalog.db", l->dir);
     rc = cat_open(path, &l->catalog, e);
+    l->catalog_up = sim_count(l->sim);
     l->life = (struct lifecycle){ .catalog = l->catalog, .store = l->store, .quota_least = 1 };
     return rc == 0 ? recover(l, e) : rc;
 }

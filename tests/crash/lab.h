@@ -41,7 +41,8 @@ struct lab {
     struct catalog *catalog;
     struct export_table *exports;
     struct lifecycle life;
-    unsigned raised; /* epochs that the start raised */
+    unsigned raised;     /* epochs that the start raised */
+    uint64_t catalog_up; /* the operation by which the last start had opened the catalog */
     struct lab_seat seats[LAB_SEATS];
     struct lab_memory *memory; /* what memory files held before each operation */
 };

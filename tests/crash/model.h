@@ -156,6 +156,7 @@ struct model {
     /* A COMMIT of this verb was answered with an error at this moment, and may be durable; what was
      * held for it went on.  0: none. */
     unsigned unsure_verb, unsure_at;
+    unsigned unsure_begin; /* a verb that was to meet it began then */
 };
 
 /* Another moment, at which `count` file operations have begun. */

@@ -148,8 +148,10 @@ bool work_must(struct work *w, int rc, const struct err *e)
 
 void work_commit_next(struct work *w)
 {
-    if (w->will_fail)
+    if (w->will_fail) {
+        w->model->unsure_begin = w->model->time;
         sim_vfs_fail_commit(work_draw(w, 3) ? SIM_VFS_SYNCED : SIM_VFS_NOT_SYNCED);
+    }
     w->will_fail = false;
 }
 
