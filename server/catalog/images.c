@@ -77,6 +77,8 @@ static int insert(struct catalog *c, struct cat_image *i, bool new_layer, struct
 
     if (rc == 0 && new_layer)
         rc = cat_layer_add(c, i->layer, NULL, i->size_bytes, e);
+    if (rc == 0 && new_layer)
+        rc = db_run(c, e, "DELETE FROM unborn_layer WHERE id = ?", "b", i->layer, sizeof i->layer);
     if (rc == 0)
         rc =
             db_run(c, e,

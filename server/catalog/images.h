@@ -34,8 +34,8 @@ struct cat_image {
     bool attached;    /* has an attachment; likewise */
 };
 
-/* Adds an image and its layer; gives it the next version of its name.  Fills i->id and i->version.
- *   -EOVERFLOW  the name has used up its versions */
+/* Adds an image and its layer, which may have been expected; gives it the next version of its name.
+ * Fills i->id and i->version. -EOVERFLOW  the name has used up its versions */
 int cat_image_add(struct catalog *c, struct cat_image *i, struct err *e);
 
 /* The same on a sealed layer that is there already. */

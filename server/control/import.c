@@ -43,7 +43,7 @@ static int read_raw(struct store *store, const struct import_source *source, int
                     struct job_progress *progress, struct import_result *ret, struct err *e)
 {
     AUTO(auto_sink) struct sink *sink = NULL;
-    int rc = sink_open(store, "the file", size, source->limit_bytes, progress, &sink, e);
+    int rc = sink_open(store, "the file", size, source, progress, &sink, e);
 
     if (rc == 0)
         rc = raw_read(fd, size, sink, e);
@@ -93,8 +93,8 @@ static int import_nbd(struct store *store, const struct import_source *source,
     int rc = nbd_reader_open(source->where, -1, progress, &reader, e);
 
     if (rc == 0)
-        rc = sink_open(store, "the NBD export", nbd_reader_size(reader), source->limit_bytes,
-                       progress, &sink, e);
+        rc =
+            sink_open(store, "the NBD export", nbd_reader_size(reader), source, progress, &sink, e);
     if (rc == 0)
         rc = nbd_reader_read(reader, sink, e);
     if (rc == 0)

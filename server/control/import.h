@@ -24,6 +24,7 @@ struct import_source {
     int fd;                  /* IMPORT_FILE: the open file (borrowed); -1 otherwise */
     uint64_t limit_bytes;    /* largest virtual size */
     const char *scratch_dir; /* STATE/tmp: files that live no longer than the import */
+    struct layer_id layer;   /* to be written; no layer has ever had this id */
 };
 
 struct import_result {

@@ -41,8 +41,7 @@ static int open_all(struct reading *d, struct store *store, const struct import_
     if (rc == 0)
         rc = nbd_reader_open(NULL, fd, progress, &d->reader, e);
     if (rc == 0)
-        rc = sink_open(store, what, nbd_reader_size(d->reader), source->limit_bytes, progress,
-                       &d->sink, e);
+        rc = sink_open(store, what, nbd_reader_size(d->reader), source, progress, &d->sink, e);
     return rc;
 }
 

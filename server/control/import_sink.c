@@ -41,10 +41,11 @@ int sink_check_size(const char *what, uint64_t disk_bytes, uint64_t limit_bytes,
     return 0;
 }
 
-int sink_open(struct store *store, const char *what, uint64_t disk_bytes, uint64_t limit_bytes,
-              struct job_progress *progress, struct sink **ret, struct err *e)
+int sink_open(struct store *store, const char *what, uint64_t disk_bytes,
+              const struct import_source *source, struct job_progress *progress, struct sink **ret,
+              struct err *e)
 {
-    int rc = sink_check_size(what, disk_bytes, limit_bytes, e);
+    int rc = sink_check_size(what, disk_bytes, source->limit_bytes, e);
 
     if (rc == 0 && disk_bytes > INT64_MAX - SECTOR)
         rc = err_set(e, -EFBIG, "%s is too large to be stored", what);
@@ -55,7 +56,7 @@ int sink_open(struct store *store, const char *what, uint64_t disk_bytes, uint64
         return err_set(e, -ENOMEM, "out of memory");
     s->progress = progress;
     s->size_bytes = round_up(disk_bytes, SECTOR);
-    rc = layer_create(store, s->size_bytes, &s->writer, e);
+    rc = layer_create_as(store, source->layer, s->size_bytes, &s->writer, e);
     if (rc == 0 && gnutls_hash_init(&s->hash, GNUTLS_DIG_SHA256) < 0)
         rc = err_set(e, -ENOMEM, "SHA-256 cannot be computed here");
     if (rc < 0) {

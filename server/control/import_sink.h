@@ -17,10 +17,12 @@
 struct sink;
 
 /* Begins a layer for a disk of disk_bytes, padded to whole sectors of 512.
- *   what   the disk in an error message: "the file", "the disk in the qcow2 file"
- *   -EINVAL for an empty disk, -EFBIG over limit_bytes; else as layer_create */
-int sink_open(struct store *store, const char *what, uint64_t disk_bytes, uint64_t limit_bytes,
-              struct job_progress *progress, struct sink **ret, struct err *e);
+ *   what    the disk in an error message: "the file", "the disk in the qcow2 file"
+ *   source  whose limit_bytes and layer count
+ *   -EINVAL for an empty disk, -EFBIG over the limit; else as layer_create_as */
+int sink_open(struct store *store, const char *what, uint64_t disk_bytes,
+              const struct import_source *source, struct job_progress *progress, struct sink **ret,
+              struct err *e);
 
 /* -EINVAL or -EFBIG, in words, for a disk of this size. */
 int sink_check_size(const char *what, uint64_t disk_bytes, uint64_t limit_bytes, struct err *e);

@@ -16,6 +16,8 @@
 #include "server/base/log.h"
 #include "server/base/name.h"
 #include "server/catalog/catalog.h"
+#include "server/catalog/layers.h"
+#include "server/control/care.h"
 #include "server/control/control.h"
 #include "server/control/hide.h"
 #include "server/control/http.h"
@@ -29,6 +31,7 @@ struct import_work {
     char *where;      /* heap: path, URL, URI */
     char source[512]; /* for people */
     struct import_source import;
+    struct catalog *expecting;   /* which waits for its layer; NULL: none */
     int fd;                      /* of import.fd; -1: none */
     struct import_result result; /* size_bytes 0: none */
 };
@@ -39,6 +42,8 @@ static void import_free(void *work)
 
     if (!w)
         return;
+    if (w->expecting)
+        cat_layer_unexpect(w->expecting, w->import.layer.b, NULL); /* else at the next start */
     if (w->fd >= 0)
         close(w->fd);
     free(w->where);
@@ -77,14 +82,15 @@ static int name_image(struct job *j, char ret_image[static 80], struct err *e)
     return cat_end(c->catalog, rc, e);
 }
 
-static void drop_layer(struct job *j)
+/* Nothing came of it: its layer, if it is there, is dead. */
+static void drop_layer(struct control *c, struct import_work *w)
 {
-    struct import_work *w = j->work;
     struct err e = { 0 };
 
-    if (w->result.size_bytes && layer_remove(j->control->store, w->result.layer, &e) < 0)
-        log_error("control job %s: remove the layer of an import that failed: %s", j->id, e.msg);
-    w->result = (struct import_result){ 0 };
+    if (cat_layer_unexpect(c->catalog, w->import.layer.b, &e) < 0)
+        log_error("control import %s: what it left stays until the next start: %s", w->name, e.msg);
+    w->expecting = NULL;
+    care_kick(c->care);
 }
 
 /* The sealed layer becomes an image, or goes. */
@@ -95,12 +101,13 @@ static bool import_conclude(struct job *j)
     char image[80] = "";
     struct err e = { 0 };
 
-    if (j->rc == 0) {
+    if (j->rc == 0)
         j->rc = name_image(j, image, &j->e);
-        /* A catalog that has failed may name the layer after all: the next start sees. */
-        if (j->rc < 0 && !cat_failed(c->catalog, NULL))
-            drop_layer(j);
-    }
+    if (j->rc == 0)
+        w->expecting = NULL;
+    /* A catalog that has failed may name the layer after all: the next start sees. */
+    if (j->rc < 0 && !cat_failed(c->catalog, NULL))
+        drop_layer(c, w);
     hide_secrets(j->e.msg);
     json_text_clean(j->e.msg);
     if (j->rc == 0) {
@@ -117,7 +124,13 @@ static bool import_conclude(struct job *j)
 
 static void import_abandon(struct job *j)
 {
-    drop_layer(j);
+    struct import_work *w = j->work;
+    struct err e = { 0 };
+
+    if (w->result.size_bytes && layer_remove(j->control->store, w->import.layer, &e) < 0)
+        log_error("control job %s: remove the layer of an import that was given up: %s", j->id,
+                  e.msg);
+    w->result = (struct import_result){ 0 };
 }
 
 static int import_run_job(struct job *j)
@@ -212,6 +225,13 @@ static int read_import(struct http_request *r, struct import_work *w, struct err
     w->import.fd = w->fd;
     w->import.limit_bytes = c->image_limit_bytes;
     w->import.scratch_dir = c->scratch_dir;
+    if (rc < 0)
+        return rc;
+    /* Whenever the server is killed, the next one knows what this one was about to write. */
+    random_bytes(w->import.layer.b, sizeof w->import.layer.b);
+    rc = cat_layer_expect(c->catalog, w->import.layer.b, e);
+    if (rc == 0)
+        w->expecting = c->catalog;
     return rc;
 }
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "server/base/clock.h"
+#include "server/base/name.h"
 #include "server/control/import_feed.h"
 #include "server/control/import_nbd.h"
 #include "server/control/import_sink.h"
@@ -198,6 +199,8 @@ static void the_feeder_gives_a_file_as_it_was_checked(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof file; i++)
         file[i] = (uint8_t)(i / 300);
+    struct import_source source = { .limit_bytes = UINT64_MAX };
+    random_bytes(&source.layer, sizeof source.layer);
     irig_open(&g);
     fd = irig_file(&g, "file", file, sizeof file, sizeof file);
     view_init(&view, fd, sizeof file);
@@ -208,7 +211,7 @@ static void the_feeder_gives_a_file_as_it_was_checked(void **state)
     assert_int_equal(feed_start(&view, true, &feed, &peer, &g.err), 0);
     assert_int_equal(nbd_reader_open(NULL, peer, &g.progress, &reader, &g.err), 0);
     assert_int_equal(nbd_reader_size(reader), 300032);
-    assert_int_equal(sink_open(g.store, "it", 300032, RIG_LIMIT, &g.progress, &sink, &g.err), 0);
+    assert_int_equal(sink_open(g.store, "it", 300032, &source, &g.progress, &sink, &g.err), 0);
     assert_int_equal(nbd_reader_read(reader, sink, &g.err), 0);
     assert_int_equal(sink_finish(sink, &g.result, &g.err), 0);
     sink_free(sink);
@@ -218,12 +221,12 @@ static void the_feeder_gives_a_file_as_it_was_checked(void **state)
     irig_expect_disk(&g, file, sizeof file, 300032);
 
     /* Beyond its end there is an error, not zeros. */
+    random_bytes(&source.layer, sizeof source.layer);
     assert_int_equal(feed_start(&view, false, &feed, &peer, &g.err), 0);
     assert_int_equal(nbd_reader_open(NULL, peer, &g.progress, &reader, &g.err), 0);
     assert_true(nbd_reader_size(reader) > 300032);
     assert_int_equal(
-        sink_open(g.store, "it", nbd_reader_size(reader), UINT64_MAX, &g.progress, &sink, &g.err),
-        0);
+        sink_open(g.store, "it", nbd_reader_size(reader), &source, &g.progress, &sink, &g.err), 0);
     assert_int_equal(nbd_reader_read(reader, sink, &g.err), -EIO);
     assert_int_equal(feed_fault(feed), FEED_BEYOND_END);
     sink_free(sink);

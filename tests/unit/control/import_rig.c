@@ -96,7 +96,9 @@ static int import(struct import_rig *g, const struct import_source *source)
 {
     memset(&g->err, 0, sizeof g->err);
     memset(&g->result, 0, sizeof g->result);
-    return import_run(g->store, source, &g->progress, &g->result, &g->err);
+    struct import_source with_id = *source;
+    random_bytes(&with_id.layer, sizeof with_id.layer);
+    return import_run(g->store, &with_id, &g->progress, &g->result, &g->err);
 }
 
 int irig_import_file(struct import_rig *g, const char *name, int fd, uint64_t limit_bytes)
@@ -106,14 +108,15 @@ int irig_import_file(struct import_rig *g, const char *name, int fd, uint64_t li
     snprintf(path, sizeof path, "%s/%s", g->dir, name);
     int own = fd < 0 ? open(path, O_RDONLY | O_CLOEXEC) : fd;
     assert_true(own >= 0);
-    int rc = import(g, &(struct import_source){ IMPORT_FILE, path, own, limit_bytes, g->scratch });
+    int rc = import(
+        g, &(struct import_source){ IMPORT_FILE, path, own, limit_bytes, g->scratch, { { 0 } } });
     close(own);
     return rc;
 }
 
 int irig_import(struct import_rig *g, enum import_kind kind, const char *where)
 {
-    return import(g, &(struct import_source){ kind, where, -1, RIG_LIMIT, g->scratch });
+    return import(g, &(struct import_source){ kind, where, -1, RIG_LIMIT, g->scratch, { { 0 } } });
 }
 
 void irig_expect_disk(struct import_rig *g, const void *bytes, size_t length, uint64_t size_bytes)
