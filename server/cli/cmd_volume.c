@@ -72,7 +72,7 @@ static const char *attached_to(const json_t *volume, char *ret, size_t size)
     return ret;
 }
 
-/* "ok", "failed", or "parked": its writes wait for room. */
+/* "ok", "failed", "damaged", or "parked": its writes wait for room. */
 static const char *state(const json_t *volume)
 {
     const char *word = client_text(volume, "state");
@@ -119,6 +119,20 @@ static void show_number(struct cli *c, const json_t *volume, const char *key, co
     cli_field(c, title, text);
 }
 
+static void show_state(struct cli *c, const json_t *volume)
+{
+    const char *word = state(volume);
+    char text[500];
+
+    snprintf(text, sizeof text, "%.20s%s%.300s", word,
+             strcmp(word, "parked") == 0    ? ": its writes wait for room"
+             : strcmp(word, "damaged") == 0 ? ": it cannot be opened; reset it, roll it back, or "
+                                              "restore its files from a backup: "
+                                            : "",
+             strcmp(word, "damaged") == 0 ? client_text(volume, "damage") : "");
+    cli_field(c, "state", text);
+}
+
 static void show(struct cli *c, const json_t *volume)
 {
     char text[128];
@@ -131,9 +145,7 @@ static void show(struct cli *c, const json_t *volume)
         show_bytes(c, volume, "quota_bytes", "quota");
     else
         cli_field(c, "quota", "none");
-    cli_field(c, "state",
-              strcmp(state(volume), "parked") == 0 ? "parked: its writes wait for room"
-                                                   : state(volume));
+    show_state(c, volume);
     show_number(c, volume, "below", "layers");
     show_number(c, volume, "snapshots", "snapshots");
     show_number(c, volume, "generation", "generation");

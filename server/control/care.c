@@ -14,17 +14,28 @@
 
 #include "server/base/clock.h"
 #include "server/base/log.h"
+#include "server/base/name.h"
 #include "server/catalog/catalog.h"
 #include "server/catalog/layers.h"
 #include "server/control/control.h"
 #include "server/control/http.h"
 #include "server/control/jobs.h"
+#include "server/control/json.h"
 #include "server/control/loop.h"
 #include "server/io/thread.h"
 #include "server/lifecycle/lifecycle.h"
 #include "server/store/store.h"
 
+#define DAMAGED_MOST                                                                               \
+    64u /* more of them are not told apart from this one look; `store check` is                    \
+         */
+
 #define DELAY_NS (100 * NS_PER_MS) /* calls that follow each other are cared for together */
+
+struct damage {
+    struct layer_id id;
+    char what[sizeof((struct err *)0)->msg];
+};
 
 struct care {
     struct control *control;
@@ -37,6 +48,8 @@ struct care {
     struct lifecycle_dead dead;
     struct layer_id *unseen; /* heap: to be looked at first; NULL: none */
     size_t unseen_count;
+    struct damage damaged[DAMAGED_MOST]; /* found then; control's when it has looked */
+    unsigned damaged_count;
 };
 
 static void pick_dead(struct care *a);
@@ -48,19 +61,65 @@ static bool is_ending(void *ctx)
     return atomic_load(&a->ending);
 }
 
+/* What is read to be told its size is looked at as well: is it there at all? */
+static void look_at_all(struct care *a)
+{
+    layers_learn(a->control->store, a->unseen, a->unseen_count, is_ending, a);
+    for (size_t i = 0; i < a->unseen_count && !is_ending(a); i++) {
+        struct err e = { 0 };
+        if (layer_look(a->control->store, a->unseen[i], &e) != -EIO)
+            continue;
+        if (a->damaged_count == DAMAGED_MOST)
+            break;
+        struct damage *d = &a->damaged[a->damaged_count++];
+        d->id = a->unseen[i];
+        memcpy(d->what, e.msg, sizeof d->what);
+        json_text_clean(d->what);
+    }
+}
+
 static void *work(void *arg)
 {
     struct care *a = arg;
 
-    layers_learn(a->control->store, a->unseen, a->unseen_count, is_ending, a);
+    look_at_all(a);
     lifecycle_dead_delete(a->control->store, &a->dead);
     loop_post(a->control->loop, &a->deleted);
     return NULL;
 }
 
+static bool is_there(const struct care *a, const struct damage *d)
+{
+    unsigned depth;
+
+    return cat_layer_depth(a->control->catalog, d->id.b, &depth, NULL) == 0 && depth > 0;
+}
+
+static int tell_damage(void *ctx, const struct cat_layer *l)
+{
+    struct care *a = ctx;
+    const char *what = care_damage(a, l->id), *of = l->owner[0] ? l->owner : "other layers";
+    char hex[2 * sizeof l->id + 1];
+    struct err e = { 0 };
+
+    if (!what)
+        return 0;
+    hex_encode(l->id, sizeof l->id, hex);
+    log_error("control: layer %s of %s is damaged: %s", hex, of, what);
+    if (control_event(a->control, &e, "layer-damaged", hex, "layer %s of %s cannot be opened: %s",
+                      hex, of, what) < 0)
+        log_error("control: event: %s", e.msg);
+    return 0;
+}
+
 /* Who waits until all layers were looked at goes on. */
 static void seen(struct care *a)
 {
+    struct err e = { 0 };
+
+    if (a->unseen && care_found_damage(a) &&
+        cat_layer_list(a->control->catalog, tell_damage, a, &e) < 0)
+        log_error("control: damaged layers: %s", e.msg);
     if (a->unseen)
         http_wake(a->control->http, http_topic(HTTP_TOPIC_CARE, 0));
     free(a->unseen);
@@ -186,6 +245,28 @@ static int add_layer(void *ctx, const struct cat_layer *l)
 bool care_is_looking(const struct care *a)
 {
     return a->unseen != NULL;
+}
+
+/* Before that, what was found is the thread's. */
+static bool has_looked(const struct care *a)
+{
+    return a && !(a->running && a->unseen);
+}
+
+const char *care_damage(const struct care *a, const uint8_t id[static 16])
+{
+    for (unsigned i = 0; has_looked(a) && i < a->damaged_count; i++)
+        if (memcmp(a->damaged[i].id.b, id, sizeof a->damaged[i].id.b) == 0)
+            return a->damaged[i].what;
+    return NULL;
+}
+
+bool care_found_damage(const struct care *a)
+{
+    for (unsigned i = 0; has_looked(a) && i < a->damaged_count; i++)
+        if (is_there(a, &a->damaged[i]))
+            return true;
+    return false;
 }
 
 void care_begin(struct care *a)

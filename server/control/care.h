@@ -5,6 +5,7 @@
 #define GRIDBOX_CONTROL_CARE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "server/base/err.h"
 
@@ -23,5 +24,11 @@ void care_begin(struct care *a);
 /* Until it has looked at all layers once: to ask for their sizes takes long.  Its end wakes
  * HTTP_TOPIC_CARE. */
 bool care_is_looking(const struct care *a);
+
+/* What that look found to be wrong with a layer of this id, or NULL: nothing, or it has not looked.
+ */
+const char *care_damage(const struct care *a, const uint8_t id[static 16]);
+/* Some layer of those that are still there was found to be damaged. */
+bool care_found_damage(const struct care *a);
 
 #endif

@@ -6,6 +6,7 @@
 #include "server/base/auto.h"
 #include "server/base/clock.h"
 #include "server/catalog/catalog.h"
+#include "server/control/care.h"
 #include "server/control/control.h"
 #include "server/control/http.h"
 #include "server/control/lab.h"
@@ -53,6 +54,8 @@ static const char *illness(struct control *c, const struct cat_counts *n, const 
         return why;
     if (n->volumes_failed)
         return "a volume has failed: see `gridbox volume list`";
+    if (care_found_damage(c->care))
+        return "what says where a layer's data lie cannot be read: see `gridbox store check`";
     if (count_parked(c))
         return "writes of a volume wait for room: see `gridbox volume list`, make room or raise "
                "its "

@@ -12,6 +12,7 @@
 #include "server/base/name.h"
 #include "server/catalog/catalog.h"
 #include "server/catalog/layers.h"
+#include "server/control/care.h"
 #include "server/control/control.h"
 #include "server/control/http.h"
 #include "server/control/jobs.h"
@@ -37,6 +38,10 @@ static json_t *volume_json(struct control *c, const struct cat_volume *v,
     uint64_t data_bytes = 0;
     unsigned below = 0;
     char image[80];
+    const char *damage = care_damage(c->care, v->top);
+
+    if (!damage)
+        damage = care_damage(c->care, v->below);
 
     memcpy(top.b, v->top, sizeof top.b);
     layer_usage(c->store, top, &data_bytes, NULL); /* no file yet: nothing written */
@@ -44,15 +49,19 @@ static json_t *volume_json(struct control *c, const struct cat_volume *v,
         data_bytes = v->size_bytes; /* the last block is a whole one */
     cat_layer_depth(c->catalog, v->below, &below, NULL);
     snprintf(image, sizeof image, "%s@%u", v->image_name, v->image_version);
-    return json_pack("{s:s, s:s, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:s, s:b, s:I, s:o, s:s?}",
-                     "name", v->name, "image", image, "size_bytes", (json_int_t)v->size_bytes,
-                     "data_bytes", (json_int_t)data_bytes, "quota_bytes",
-                     v->quota_bytes ? json_integer((json_int_t)v->quota_bytes) : json_null(),
-                     "below", (json_int_t)below, "snapshots", (json_int_t)v->snapshots,
-                     "generation", (json_int_t)v->generation, "epoch", (json_int_t)v->epoch,
-                     "state", v->failed || info->failed ? "failed" : "ok", "parked", info->parked,
-                     "created_at", (json_int_t)v->created_at, "attachment",
-                     attachment_json(v, info), "domain", v->domain[0] ? v->domain : NULL);
+    return json_pack(
+        "{s:s, s:s, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:s, s:s?, s:b, s:I, s:o, "
+        "s:s?}",
+        "name", v->name, "image", image, "size_bytes", (json_int_t)v->size_bytes, "data_bytes",
+        (json_int_t)data_bytes, "quota_bytes",
+        v->quota_bytes ? json_integer((json_int_t)v->quota_bytes) : json_null(), "below",
+        (json_int_t)below, "snapshots", (json_int_t)v->snapshots, "generation",
+        (json_int_t)v->generation, "epoch", (json_int_t)v->epoch, "state",
+        v->failed || info->failed ? "failed"
+        : damage                  ? "damaged"
+                                  : "ok",
+        "damage", damage, "parked", info->parked, "created_at", (json_int_t)v->created_at,
+        "attachment", attachment_json(v, info), "domain", v->domain[0] ? v->domain : NULL);
 }
 
 json_t *control_volume_json(struct control *c, const struct cat_volume *v)

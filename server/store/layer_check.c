@@ -110,6 +110,20 @@ int layer_check(struct store *s, struct layer_id id, bool deep, bool (*cancelled
     return rc;
 }
 
+int layer_look(struct store *s, struct layer_id id, struct err *e)
+{
+    struct layer_reader reader;
+    uint64_t bytes;
+    int rc = layer_usage(s, id, &bytes, e);
+
+    if (rc < 0 || bytes > 0 || lay_check_unmade(&s->dir, id, NULL) == 0)
+        return rc;
+    rc = open_reader(s, id, false, &reader, e); /* data, and perhaps all of it is trimmed */
+    if (rc == 0)
+        layer_reader_done(s, &reader);
+    return rc == -EBUSY || rc == -ENOENT ? 0 : rc;
+}
+
 /* ---- what a chain shows -----------------------------------------------------------------------*/
 
 struct show {

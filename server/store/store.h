@@ -245,6 +245,10 @@ struct layer_report {
 int layer_check(struct store *s, struct layer_id id, bool deep, bool (*cancelled)(void *ctx),
                 void *ctx, struct layer_report *ret, struct err *e);
 
+/* Quick, for one that layers_learn has read: -EIO with words if what says where its data lie cannot
+ * be read, or is gone.  0 also for a top that was never written.  Any thread but the shard's. */
+int layer_look(struct store *s, struct layer_id id, struct err *e);
+
 /* Reads what a chain shows, front to back, for hashing: calls each() with up to 1 MiB at a time.
  * Any thread but the shard's; blocks. */
 int layer_chain_read(struct store *s, const struct layer_chain *layers, uint64_t size_bytes,
