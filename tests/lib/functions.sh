@@ -68,11 +68,11 @@ volume_is() { gridbox volume show "$1" --json | jq -r "$2"; } # NAME FILTER
 
 server_runs() { [ -n "$server_pid" ] && kill -0 "$server_pid" 2>/dev/null; }
 
-# Waits until the server answers, or is gone.
+# Waits until the server answers, well or not, or is gone.
 await_server()
 {
     await_deadline=$(($(date +%s) + 30))
-    until gridbox status >/dev/null 2>&1; do
+    until gridbox image list >/dev/null 2>&1; do
         server_runs || return 1
         [ "$(date +%s)" -lt "$await_deadline" ] || return 1
         timeout 0.05 tail -f /dev/null || :
