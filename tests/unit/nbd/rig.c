@@ -186,14 +186,20 @@ unsigned rig_release(struct rig *r, unsigned n, unsigned count)
     return c.result;
 }
 
+bool rig_holds(struct rig *r, unsigned n, unsigned count)
+{
+    struct rig_call c = { .fault = r->disks[n].fault };
+
+    shard_call(r->shard, run_held, &c);
+    return c.result >= count;
+}
+
 bool rig_wait_held(struct rig *r, unsigned n, unsigned count)
 {
     int64_t end = clock_mono_ns() + 10 * NS_PER_S;
 
     while (clock_mono_ns() < end) {
-        struct rig_call c = { .fault = r->disks[n].fault };
-        shard_call(r->shard, run_held, &c);
-        if (c.result >= count)
+        if (rig_holds(r, n, count))
             return true;
         nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
     }

@@ -54,6 +54,7 @@ unsigned rig_loans(struct rig *r, unsigned n);
 void rig_hold(struct rig *r, unsigned n, unsigned op, bool on);
 void rig_fail(struct rig *r, unsigned n, unsigned op, unsigned times, int error);
 unsigned rig_release(struct rig *r, unsigned n, unsigned count);
+bool rig_holds(struct rig *r, unsigned n, unsigned count); /* so many requests, at least */
 /* Waits until `count` requests are held; false after 10 s. */
 bool rig_wait_held(struct rig *r, unsigned n, unsigned count);
 
