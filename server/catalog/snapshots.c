@@ -16,7 +16,8 @@
     " (SELECT count(*) FROM snapshot_volume n WHERE n.snapshot_id = s.id) FROM snapshot s "
 
 #define SELECT_HELD                                                                                \
-    "SELECT sv.volume_id, v.name, sv.layer, sv.size_bytes"                                         \
+    "SELECT sv.volume_id, v.name, sv.layer, sv.size_bytes,"                                        \
+    " EXISTS (SELECT 1 FROM image i WHERE i.layer = sv.layer)"                                     \
     " FROM snapshot_volume sv JOIN volume v ON v.id = sv.volume_id WHERE sv.snapshot_id = ?1 "
 
 static void read_row(const struct db_query *q, struct cat_snapshot *s)
@@ -32,6 +33,7 @@ static void read_held(const struct db_query *q, struct cat_snapshot_volume *v)
     db_text(q, 1, v->volume, sizeof v->volume);
     db_blob(q, 2, v->layer, sizeof v->layer);
     v->size_bytes = (uint64_t)db_int(q, 3);
+    v->image = db_int(q, 4) != 0;
 }
 
 int cat_snapshot_add(struct catalog *c, const char *name, struct cat_snapshot *ret, struct err *e)

@@ -24,6 +24,7 @@ struct cat_snapshot_volume {
     char volume[NAME_SIZE];
     uint8_t layer[CAT_LAYER_BYTES]; /* sealed; what the volume showed; an image's own, perhaps */
     uint64_t size_bytes;            /* of the volume then */
+    bool image;                     /* out: it is an image's own */
 };
 
 /* An empty one.  Fills *ret.  -EEXIST. */

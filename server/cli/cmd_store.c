@@ -21,6 +21,8 @@ static const char *bytes_of(const json_t *object, const char *key, char ret[stat
  * -------------------------------------------------------------------------------------*/
 static const char *past(const char *word)
 {
+    if (strcmp(word, "none") == 0)
+        return "the store is new";
     if (strcmp(word, "killed") == 0)
         return "the server before this one was killed; no answered write was lost";
     if (strcmp(word, "power") == 0)

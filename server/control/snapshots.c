@@ -72,7 +72,8 @@ static int add_held(void *ctx, const struct cat_snapshot_volume *v)
     uint64_t bytes = 0;
 
     memcpy(id.b, v->layer, sizeof id.b);
-    layer_usage(l->control->store, id, &bytes, NULL);
+    if (!v->image) /* which is kept anyway */
+        layer_usage(l->control->store, id, &bytes, NULL);
     if (bytes > v->size_bytes)
         bytes = v->size_bytes;
     json_array_append_new(l->list,

@@ -47,7 +47,10 @@ static int count_exports(struct control *c, unsigned *ret_parked, unsigned *ret_
 static const char *past_name(const struct store *s)
 {
     static const char *const names[] = {
-        [STORE_PAST_CLEAN] = "clean", [STORE_PAST_KILLED] = "killed", [STORE_PAST_POWER] = "power"
+        [STORE_PAST_CLEAN] = "clean",
+        [STORE_PAST_NONE] = "none",
+        [STORE_PAST_KILLED] = "killed",
+        [STORE_PAST_POWER] = "power",
     };
 
     return names[store_past(s)];

@@ -52,6 +52,8 @@ static int open_dirs(struct store *s, struct err *e)
     static const char *const names[] = { "layers", "lost+found" };
     int rc;
 
+    if (faccessat(s->state_fd, names[0], F_OK, 0) < 0 && errno == ENOENT)
+        s->past = STORE_PAST_NONE;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         rc = make_dir(s->state_fd, names[i], s->path, e);
         if (rc < 0)

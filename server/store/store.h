@@ -78,7 +78,8 @@ int store_space(const struct store *s, struct store_space *ret, struct err *e);
 
 /* How the server before this one ended, as far as the store can tell. */
 enum store_past {
-    STORE_PAST_CLEAN,  /* everything was closed, or the store is new */
+    STORE_PAST_CLEAN,  /* everything was closed */
+    STORE_PAST_NONE,   /* there was none: the store is new */
     STORE_PAST_KILLED, /* the process died and the machine lived: the live maps were taken over, no
                         * answered write is lost, no epoch moves (but of volumes that had failed) */
     STORE_PAST_POWER, /* flushed writes are there; volumes that were being written begin an epoch */

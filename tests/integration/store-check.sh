@@ -17,7 +17,15 @@ nbd_write "$(new_volume v hurt)" 0 65536 0x11
 run gridbox store status
 status_is 0 "the store tells of itself"
 like "$out" '^images +[1-9]' "with what images hold"
-like "$out" '^start +.*cleanly' "and how the server before ended"
+like "$out" '^start +the store is new' "and of no server before this one"
+gridbox volume create untouched --image sound >/dev/null
+gridbox volume snapshot kept v untouched >/dev/null
+run gridbox snapshot show kept --json
+is "$(json '.volumes | map("\(.volume) \(.data_bytes)") | join(", ")')" "v 65536, untouched 0" \
+    "a snapshot keeps what was written, not the image"
+stop_server
+start_server
+like "$(gridbox store status)" '^start +.*cleanly' "and how the server before ended"
 run gridbox store check
 is "$status" 0 "a store that is sound"
 like "$out" '^[0-9]+ layers are sound' "is said to be"
