@@ -277,6 +277,10 @@ static void test_statuses(void **state)
           "POST /v1/echo/a/end HTTP/1.1\r\nHost: x\r\n"
           "Content-Length: 13\r\n\r\n{\"a\":1,\"a\":2}",
           "duplicate" },
+        { "a key that is none", false, 400,
+          "POST /v1/echo/a/end HTTP/1.1\r\nHost: x\r\n"
+          "Content-Length: 7\r\n\r\n{\"c\":1}",
+          "c: is not known here" },
         { "chunked", false, 411,
           "POST /v1/echo/a/end HTTP/1.1\r\nHost: x\r\n"
           "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
