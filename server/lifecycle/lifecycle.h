@@ -26,7 +26,8 @@ struct store;
 #define LIFECYCLE_VOLUMES_MOST 4096                   /* of one call */
 #define LIFECYCLE_SIZE_MOST    ((16ull << 40) - 4096) /* bytes of a volume: ext4's largest file */
 #define LIFECYCLE_QUOTA_LEAST  (1ull << 20)
-#define LIFECYCLE_HOLD_MS      5000 /* writes are held no longer than this for a snapshot */
+#define LIFECYCLE_HOLD_MS      5000 /* writes are held no longer than this for a snapshot, … */
+#define LIFECYCLE_HOLD_EACH_MS 5    /* … and than this more for each of its volumes */
 
 /* Every hook may be NULL. */
 struct lifecycle_hooks {
@@ -48,7 +49,7 @@ struct lifecycle {
     struct store *store;
     struct export_table *exports; /* NULL: nothing is exported */
     struct lifecycle_hooks hooks;
-    unsigned hold_ms;     /* 0 = LIFECYCLE_HOLD_MS */
+    unsigned hold_ms;     /* 0 = as above */
     uint64_t quota_least; /* 0 = LIFECYCLE_QUOTA_LEAST */
 };
 

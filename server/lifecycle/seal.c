@@ -94,7 +94,7 @@ static int hold(struct lifecycle *l, struct seal_volume *s, unsigned count, stru
                 struct err *e)
 {
     const struct timespec pause = { .tv_nsec = BUSY_PAUSE_NS };
-    unsigned ms = l->hold_ms ? l->hold_ms : LIFECYCLE_HOLD_MS;
+    unsigned ms = l->hold_ms ? l->hold_ms : LIFECYCLE_HOLD_MS + count * LIFECYCLE_HOLD_EACH_MS;
     int rc = store_seal_begin(l->store, s, count, ms, ret, e);
 
     for (unsigned i = 0; rc == -EBUSY && i < BUSY_TRIES; i++) {
