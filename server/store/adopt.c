@@ -17,6 +17,7 @@
 #include "server/store/live.h"
 #include "server/store/open_layers.h"
 #include "server/store/replay.h"
+#include "server/store/restore.h"
 #include "server/store/store_state.h"
 
 #define SETTLE_AFTER_NS (10 * NS_PER_S) /* hosts come back sooner than that */
@@ -235,6 +236,8 @@ static int adopt_what_counts(struct adoption *a)
         rc = replay_each(&s->dir, &s->journal, ids, count, adopt_one, a, a->e);
     if (rc == 0 && s->unsynced.incomplete)
         rc = err_set(a->e, -ENOMEM, "out of memory");
+    if (rc == 0 && a->failed.count)
+        rc = restore_data(&s->dir, &s->journal, &view, &a->failed, false, a->e);
     return rc == 0 ? live_each_layer(s->live, drop_gone, s) : rc;
 }
 
@@ -335,6 +338,7 @@ static void settled(struct settle *x)
     if (last)
         shard_gate_open(&group->gate);
     free(x);
+    committer_settled(&s->committer);
     store_background(s, -1);
 }
 
@@ -351,6 +355,20 @@ static struct settle *syncing(struct pool_job *j)
     return (struct settle *)((char *)j - offsetof(struct settle, sync));
 }
 
+/* It lost what was not flushed; what was flushed may be in the journal alone. */
+static void put_back(struct settle *x)
+{
+    struct store *s = x->store;
+    AUTO(id_set_done) struct id_set only = { 0 };
+    struct journal_view view;
+    struct err e = { 0 };
+
+    id_set_add(&only, x->id);
+    jnl_view(&s->journal, &view);
+    if (restore_data(&s->dir, &s->journal, &view, &only, true, &e) < 0)
+        log_error("store: volume '%s': %s", x->layer->info.name, e.msg);
+}
+
 /* On the slow pool: the layer is nobody else's. */
 static void run_sync(struct pool_job *j)
 {
@@ -361,6 +379,8 @@ static void run_sync(struct pool_job *j)
     x->error = lay_open_data(&x->store->dir, l->id, true, &l->data_fd, NULL);
     if (x->error == 0)
         x->error = ops->sync_data(ops->ctx, l->data_fd);
+    if (x->error < 0 && !is_shortage(x->error))
+        put_back(x);
     if (x->error < 0)
         return;
     buf_init(&x->records, (l->map.changed_pages + 1) * BATCH_RECORD_MAX);
@@ -439,6 +459,16 @@ void adopt_start_settling(struct store *s)
     s->settle_timer.fn = settle_some;
     if (s->adopted && !s->closing)
         shard_timer_set(s->shard, &s->settle_timer, clock_mono_ns() + SETTLE_AFTER_NS);
+}
+
+bool adopt_settled(struct store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    bool waiting = next_unsettled(s) != NULL, settled = !waiting && !s->settling;
+    pthread_mutex_unlock(&s->lock);
+    if (waiting && s->settle_timer.fn)
+        settle_some(&s->settle_timer); /* committer_settled() brings us back for the next */
+    return settled;
 }
 
 bool adopt_settling(struct store *s, struct layer_id id)

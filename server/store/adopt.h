@@ -47,6 +47,10 @@ void adopt_forget(struct store *s, struct layer_id id);
 /* Begins to settle, some at a time, those that nobody opened within some seconds.  On the shard. */
 void adopt_start_settling(struct store *s);
 
+/* On the shard: is everything that was adopted, and is not open, in the layers' own files?  If not,
+ * that begins now. */
+bool adopt_settled(struct store *s);
+
 /* All of them, now; those that fail stay.  Control thread; blocks. */
 void adopt_settle_all(struct store *s);
 

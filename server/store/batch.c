@@ -51,6 +51,23 @@ void batch_add_make(struct buf *records, const struct layer_info *info)
     buf_add(records, &r, sizeof r);
 }
 
+void batch_add_data(struct buf *records, struct layer_id layer, uint64_t block, const void *content)
+{
+    struct disk_record_data r;
+
+    r.head = head(DISK_REC_DATA, sizeof r, layer);
+    r.block = put_le64(block);
+    memcpy(r.content, content, sizeof r.content);
+    buf_add(records, &r, sizeof r);
+}
+
+void batch_add_revoke(struct buf *records, struct layer_id layer)
+{
+    struct disk_record r = head(DISK_REC_REVOKE, sizeof r, layer);
+
+    buf_add(records, &r, sizeof r);
+}
+
 static void add_page(struct buf *records, struct layer_id layer, const struct map *map,
                      uint32_t page)
 {
@@ -151,6 +168,10 @@ static int check_record(uint16_t type, uint32_t length)
         return length == sizeof(struct disk_record_page) ? 0 : -EIO;
     case DISK_REC_MAKE:
         return length == sizeof(struct disk_record_make) ? 0 : -EIO;
+    case DISK_REC_DATA:
+        return length == sizeof(struct disk_record_data) ? 0 : -EIO;
+    case DISK_REC_REVOKE:
+        return length == sizeof(struct disk_record) ? 0 : -EIO;
     case DISK_REC_RUNS:
         return length > sizeof(struct disk_record) &&
                        (length - sizeof(struct disk_record)) % sizeof(struct disk_run) == 0
@@ -218,6 +239,19 @@ static int apply_page(const struct disk_record *record, struct map *map, struct 
     return 0;
 }
 
+const struct disk_record_data *batch_data(const struct disk_record *record)
+{
+    return get_le16(record->type) == DISK_REC_DATA ? (const struct disk_record_data *)record : NULL;
+}
+
+bool batch_revokes(const struct disk_record *record)
+{
+    const struct disk_record_mark *mark = (const struct disk_record_mark *)record;
+
+    return get_le16(record->type) == DISK_REC_REVOKE ||
+           (get_le16(record->type) == DISK_REC_MARK && get_le32(mark->mark) == DISK_CLEAN);
+}
+
 bool batch_is_make(const struct disk_record *record)
 {
     return get_le16(record->type) == DISK_REC_MAKE;
@@ -250,6 +284,8 @@ int batch_apply(const struct disk_record *record, struct layer_info *info, struc
     case DISK_REC_PAGE:
         return apply_page(record, map, e);
     case DISK_REC_MAKE:
+    case DISK_REC_DATA:
+    case DISK_REC_REVOKE:
         return 0;
     default:
         break;

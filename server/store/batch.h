@@ -21,6 +21,7 @@ struct map;
 /* ---- making -------------------------------------------------------------------------------------
  * No record is longer than this, so a batch with anything in it can always take one. */
 #define BATCH_RECORD_MAX sizeof(struct disk_record_page)
+static_assert(sizeof(struct disk_record_data) <= BATCH_RECORD_MAX, "that is the longest");
 
 /* Adds one MARK record. */
 void batch_add_mark(struct buf *records, struct layer_id layer, enum disk_mark mark,
@@ -28,6 +29,13 @@ void batch_add_mark(struct buf *records, struct layer_id layer, enum disk_mark m
 
 /* Adds one MAKE record: this layer has files now. */
 void batch_add_make(struct buf *records, const struct layer_info *info);
+
+/* Adds one DATA record: this block, as it is now. */
+void batch_add_data(struct buf *records, struct layer_id layer, uint64_t block,
+                    const void *content);
+
+/* Adds one REVOKE record. */
+void batch_add_revoke(struct buf *records, struct layer_id layer);
 
 /* Adds records of all changes that the map has noted, with the states that blocks have now.  The
  * map keeps its notes.  records->failed when memory is short. */
@@ -64,8 +72,14 @@ int batch_each(const void *records, uint32_t length, batch_record_fn each, void 
 bool batch_is_make(const struct disk_record *record);
 int batch_read_make(const struct disk_record *record, struct layer_info *ret, struct err *e);
 
-/* Applies a record of this layer to its map and info; MAKE changes nothing.  0, -ENOMEM, or -EIO
- * (impossible content). */
+/* The block that a DATA record speaks of; NULL: it is another one. */
+const struct disk_record_data *batch_data(const struct disk_record *record);
+
+/* Does it void the DATA of its layer in earlier batches? */
+bool batch_revokes(const struct disk_record *record);
+
+/* Applies a record of this layer to its map and info; MAKE, DATA and REVOKE change nothing.  0,
+ * -ENOMEM, or -EIO (impossible content). */
 int batch_apply(const struct disk_record *record, struct layer_info *info, struct map *map,
                 struct err *e);
 

@@ -11,6 +11,7 @@
 #include "server/base/log.h"
 #include "server/store/replay.h"
 #include "server/store/store_state.h"
+#include "server/store/volume.h"
 
 #define RETRY_NS NS_PER_S
 
@@ -89,8 +90,12 @@ static void run_checkpoint(struct pool_job *j)
         c->checkpoint.err.code = 0;
 }
 
+/* Not before the data files hold durably what the half says of their content. */
 static void start_checkpoint(struct committer *c)
 {
+    c->checkpoint.waits = !vol_log_settled(c->store, c->turn);
+    if (c->checkpoint.waits)
+        return;
     c->checkpoint.job =
         (struct pool_job){ .run = run_checkpoint, .done = checkpointed, .home = c->store->shard };
     store_background(c->store, 1);
@@ -209,6 +214,7 @@ static void pump(struct committer *c)
     store_background(c->store, 1);
     pool_submit(c->store->slow_pool, &c->append);
     if (c->place.checkpoint >= 0) {
+        c->turn++;
         c->checkpoint.half = (unsigned)c->place.checkpoint;
         start_checkpoint(c);
     }
@@ -228,6 +234,12 @@ void committer_submit(struct committer *c, struct commit_entry *entry)
     pump(c);
 }
 
+void committer_settled(struct committer *c)
+{
+    if (c->checkpoint.waits && !c->error)
+        start_checkpoint(c);
+}
+
 void committer_cork(struct committer *c, bool corked)
 {
     c->corked = corked;
@@ -239,7 +251,7 @@ void committer_cork(struct committer *c, bool corked)
 
 int committer_init(struct committer *c, struct store *s)
 {
-    *c = (struct committer){ .store = s };
+    *c = (struct committer){ .store = s, .turn = 1 };
     c->waiting_end = &c->waiting;
     c->running_end = &c->running;
     c->checkpoint.retry.fn = retry_checkpoint;

@@ -2,8 +2,9 @@
 /* committer - takes journal records from volumes and makes them durable, as many as are ready in
  * one batch, one batch at a time; has a half that is full put into map files.
  *
- * Owns the batch under way.  Must never know what a record means, nor volumes.
- * Threads: the shard's; the append and the checkpoint run on the slow pool. */
+ * Owns the batch under way.  Must never know what a record means, nor volumes; but a checkpoint
+ * asks volume_log.c whether it may begin. Threads: the shard's; the append and the checkpoint run
+ * on the slow pool. */
 #ifndef GRIDBOX_STORE_COMMITTER_H
 #define GRIDBOX_STORE_COMMITTER_H
 
@@ -39,10 +40,12 @@ struct committer {
     int append_error;                            /* the job's */
     int64_t append_ns;                           /* how long it took */
     struct journal_place place;
+    uint64_t turn; /* how many halves of the journal were begun; from 1 on */
     struct pool_job append;
     struct {
         struct pool_job job;
         unsigned half;
+        bool waits; /* for data files (volume_log.c) */
         struct err err;
         struct shard_timer retry;
     } checkpoint;
@@ -57,6 +60,9 @@ void committer_done(struct committer *c); /* nothing may be under way */
 
 /* Entries become durable in the order in which they were submitted. */
 void committer_submit(struct committer *c, struct commit_entry *entry);
+
+/* A data file holds durably what the journal says of its content: perhaps a checkpoint waits. */
+void committer_settled(struct committer *c);
 
 /* While corked entries only gather, so that those of many volumes go into one batch. */
 void committer_cork(struct committer *c, bool corked);

@@ -22,8 +22,9 @@
 
 struct file_ops;
 
-#define JOURNAL_DEFAULT_BYTES (16ull << 20)
-#define JOURNAL_MIN_HALF      (64ull << 10)
+#define JOURNAL_LEAST_BYTES (16ull << 20) /* of one whose size nobody asked for */
+#define JOURNAL_MOST_BYTES  (64ull << 20)
+#define JOURNAL_MIN_HALF    (64ull << 10)
 
 struct journal_half {
     uint64_t used_bytes;          /* batches from its start */
@@ -41,6 +42,7 @@ struct journal {
     uint64_t next_seq;
     uint64_t applied; /* batches up to this seq are in map files */
     bool made;        /* this open made it: there was none */
+    bool takes_data;  /* DATA records may be appended */
 
     pthread_mutex_t lock;
     unsigned active;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "server/base/auto.h"
 #include "server/base/checked.h"
@@ -131,11 +132,13 @@ static int read_header(struct journal *j, struct err *e)
         return err_set(e, -EIO, "reading it failed: %s", strerror(-rc));
     if (memcmp(h->magic, DISK_JOURNAL_MAGIC, sizeof h->magic) != 0)
         return err_set(e, -EIO, "not a journal");
-    if (get_le32(h->version) != DISK_VERSION || get_le32(h->features) != 0)
+    if (get_le32(h->version) != DISK_VERSION ||
+        (get_le32(h->features) & ~(uint32_t)DISK_FEATURE_DATA))
         return err_set(e, -ENOTSUP, "written by a newer gridboxd (version %u, features %#x)",
                        get_le32(h->version), get_le32(h->features));
     if (header_crc(h) != get_le32(h->crc32c))
         return err_set(e, -EIO, "checksum of its header is wrong");
+    j->takes_data = get_le32(h->features) & DISK_FEATURE_DATA;
     j->half_bytes = get_le64(h->half_bytes);
     if (j->half_bytes < JOURNAL_MIN_HALF || j->half_bytes % DISK_BLOCK ||
         j->half_bytes > (1ull << 40) || size != DISK_BLOCK + 2 * j->half_bytes)
@@ -158,6 +161,7 @@ static int write_fresh(const struct file_ops *ops, int fd, uint64_t half_bytes)
         rc = lay_write_all(ops, fd, zeros, end - at < 1u << 20 ? (size_t)(end - at) : 1u << 20, at);
     memcpy(h->magic, DISK_JOURNAL_MAGIC, sizeof h->magic);
     h->version = put_le32(DISK_VERSION);
+    h->features = put_le32(DISK_FEATURE_DATA);
     h->half_bytes = put_le64(half_bytes);
     random_bytes(h->store.b, sizeof h->store.b);
     h->crc32c = put_le32(header_crc(h));
@@ -166,9 +170,22 @@ static int write_fresh(const struct file_ops *ops, int fd, uint64_t half_bytes)
     return rc < 0 ? rc : ops->sync_data(ops->ctx, fd);
 }
 
+/* A larger one is worth its room where there is plenty: its halves are changed less often. */
+static uint64_t default_bytes(int state_fd)
+{
+    struct statvfs fs;
+    uint64_t bytes = 0;
+
+    if (fstatvfs(state_fd, &fs) == 0)
+        bytes = fs.f_bavail / 256 * fs.f_frsize;
+    if (bytes < JOURNAL_LEAST_BYTES)
+        return JOURNAL_LEAST_BYTES;
+    return bytes < JOURNAL_MOST_BYTES ? bytes : JOURNAL_MOST_BYTES;
+}
+
 static int make_journal(const struct file_ops *ops, int state_fd, uint64_t bytes, struct err *e)
 {
-    uint64_t half = round_down((bytes ? bytes : JOURNAL_DEFAULT_BYTES) / 2, DISK_BLOCK);
+    uint64_t half = round_down((bytes ? bytes : default_bytes(state_fd)) / 2, DISK_BLOCK);
     int rc;
 
     int fd = ops->open_at(ops->ctx, state_fd, "journal.new", O_RDWR | O_CREAT | O_TRUNC, 0600);

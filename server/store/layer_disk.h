@@ -14,10 +14,13 @@
  *    record makes it exist.  Nothing is written to a data file before that is durable, so one with
  *    content, but neither map file nor MAKE, has lost its map.  Its map file comes with the next
  *    checkpoint.  Other layers: the data file is synced before the map file, which makes it exist.
- *  - A record of a block in the journal is written after fdatasync of the data it speaks of, and a
- *    flush is answered after fdatasync of the journal.
+ *  - A record of a block in the journal is written after fdatasync of the data it speaks of, or
+ *    behind a DATA record with that data; a flush is answered after fdatasync of the journal.
+ *  - Where the journal holds DATA of a layer, a flush that syncs the data file instead is answered
+ *    after a REVOKE record, or a start would put older content over newer.
  *  - A batch lies in whole blocks of its own, so writing one never touches one that is durable.
- *  - A half of the journal is written over only when all its batches are in map files.
+ *  - A half of the journal is written over only when all its batches are in map files, and the data
+ *    files that its DATA records speak of were synced after these were written.
  *
  * All numbers are little-endian; all reserved bytes are zero.  A reader refuses a version or a
  * feature bit that it does not know.  CRC32C everywhere, with the crc field itself as zero. */
@@ -110,11 +113,15 @@ static_assert(sizeof(struct disk_crc_page) == 64u << 10, "64 KiB for 64 MiB");
  * is a run of batches from its start, each beginning on a block boundary, with seq rising by one.
  * It ends before the first batch that does not fit, has a wrong magic, store, crc or seq. */
 
+enum disk_journal_feature {
+    DISK_FEATURE_DATA = 1, /* there may be DATA and REVOKE records */
+};
+
 struct disk_journal_header {
     char magic[8]; /* DISK_JOURNAL_MAGIC */
     struct le32 version;
-    struct le32 features;
-    struct le32 crc32c; /* of this block */
+    struct le32 features; /* enum disk_journal_feature: bits that a reader must know */
+    struct le32 crc32c;   /* of this block */
     struct le32 rsvd1;
     struct disk_id store;   /* random; made with the journal */
     struct le64 half_bytes; /* whole blocks */
@@ -123,7 +130,7 @@ struct disk_journal_header {
 static_assert(sizeof(struct disk_journal_header) == DISK_BLOCK, "the header is one block");
 static_assert(offsetof(struct disk_journal_header, half_bytes) == 40, "no padding");
 
-#define DISK_BATCH_MAX (256u << 10) /* bytes of a batch with its header */
+#define DISK_BATCH_MAX (1u << 20) /* bytes of a batch with its header */
 
 struct disk_batch {
     char magic[8]; /* DISK_BATCH_MAGIC */
@@ -141,11 +148,12 @@ enum disk_record_type {
     DISK_REC_MARK = 1, /* struct disk_record_mark */
     DISK_REC_RUNS = 2, /* struct disk_run, one or more */
     DISK_REC_PAGE = 3, /* struct disk_record_page: a whole map page, when runs would be longer */
-    /* Kept for later versions, which will set a feature bit; refused by this one: */
-    DISK_REC_DATA = 4,   /* content of blocks, for small writes that skip fdatasync of the data */
-    DISK_REC_REVOKE = 5, /* earlier DATA records of these blocks are void */
-    DISK_REC_SEAL = 6,   /* the layer never changes again */
-    /* Of this version: */
+    DISK_REC_DATA = 4, /* struct disk_record_data: what a flush makes durable without a sync of the
+                        * data file; a start after a loss of power writes it there */
+    DISK_REC_REVOKE = 5, /* no more than a head: DATA of this layer in earlier batches is void, for
+                          * its data file was synced since; so says a MARK that is CLEAN */
+    /* Kept for a later version, which will set a feature bit; refused by this one: */
+    DISK_REC_SEAL = 6, /* the layer never changes again */
     DISK_REC_MAKE = 7, /* struct disk_record_make: the layer's files are there */
 };
 
@@ -190,5 +198,13 @@ struct disk_record_page {
     struct disk_map_page content;
 };
 static_assert(sizeof(struct disk_record_page) == 32 + DISK_BLOCK, "page record");
+
+/* One block as it was when a flush began. */
+struct disk_record_data {
+    struct disk_record head;
+    struct le64 block;
+    uint8_t content[DISK_BLOCK];
+};
+static_assert(sizeof(struct disk_record_data) == 32 + DISK_BLOCK, "data record");
 
 #endif

@@ -174,14 +174,15 @@ int store_recovered(struct store *s, struct err *e)
 
     if (rc == 0 && (lost.incomplete || !(ids = id_set_list(&lost, &count))))
         rc = err_set(e, -ENOMEM, "out of memory");
-    if (rc == 0)
+    if (rc == 0) {
+        shard_call(s->shard, start_settling, s); /* the journal may be full until that is done */
         rc = mark_clean(s, ids, count, e);
+    }
     if (rc < 0)
         return err_wrap(e, rc, "store recover");
     for (size_t i = 0; i < count; i++)
         live_forget(s->live, ids[i]);
     live_count(s->live);
-    shard_call(s->shard, start_settling, s);
     return 0;
 }
 

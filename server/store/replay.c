@@ -3,13 +3,14 @@
 #include "server/store/replay.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "server/base/auto.h"
 #include "server/base/log.h"
 #include "server/io/file_ops.h"
 
-#define GROUP 24u /* layers whose maps are in memory at once */
+#define GROUP 128u /* layers whose maps are in memory at once */
 
 struct target {
     struct layer_info info;
@@ -165,15 +166,15 @@ static int replay_group(const struct layer_dir *d, struct journal *j,
                         const struct journal_view *view, const struct layer_id *ids, unsigned count,
                         target_fn each, void *ctx, struct err *e)
 {
-    struct target targets[GROUP] = { 0 };
+    AUTO(auto_free) struct target *targets = calloc(count, sizeof *targets);
     struct group g = { .targets = targets, .count = count, .e = e };
-    int rc = 0;
+    int rc = targets ? 0 : err_set(e, -ENOMEM, "out of memory");
 
     for (unsigned i = 0; i < count && rc == 0; i++)
         rc = load_target(d, ids[i], &targets[i], e);
     if (rc == 0)
         rc = jnl_each(j, view, apply_group, &g, e);
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; targets && i < count; i++) {
         if (rc == 0)
             rc = drop_deleted(d, &targets[i], e);
         if (rc == 0 && targets[i].there)

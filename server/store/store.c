@@ -22,6 +22,7 @@
 #include "server/store/live.h"
 #include "server/store/open_layers.h"
 #include "server/store/replay.h"
+#include "server/store/restore.h"
 #include "server/store/store_state.h"
 #include "server/store/volume.h"
 
@@ -147,7 +148,16 @@ int store_replay(struct store *s, const struct journal_view *view, struct err *e
     return rc;
 }
 
-/* Everything that the journal holds goes into map files. */
+static int restore(struct store *s, const struct journal_view *view, struct err *e)
+{
+    int rc = restore_data(&s->dir, &s->journal, view, NULL, false, e);
+
+    if ((rc == -ENOSPC || rc == -EDQUOT) && ballast_drop(&s->ballast))
+        rc = restore_data(&s->dir, &s->journal, view, NULL, false, e);
+    return rc;
+}
+
+/* Everything that the journal holds goes into data files and map files. */
 static int replay(struct store *s, struct err *e)
 {
     struct journal_view view;
@@ -157,6 +167,8 @@ static int replay(struct store *s, struct err *e)
     if (view.parts == 0)
         return 0;
     rc = store_replay(s, &view, e);
+    if (rc == 0)
+        rc = restore(s, &view, e); /* now each has a map file, which says how long it must be */
     return rc < 0 ? rc : jnl_restart(&s->journal, e);
 }
 
@@ -277,6 +289,9 @@ int store_open(const struct store_options *o, struct store **ret, struct err *e)
     if (o->events)
         s->events = *o->events;
     volume_init_ops(s);
+    s->log_blocks = o->log_blocks == STORE_LOG_NONE                    ? 0
+                    : o->log_blocks && o->log_blocks <= VOL_LOG_BLOCKS ? o->log_blocks
+                                                                       : VOL_LOG_BLOCKS;
 
     rc = open_parts(s, o, e);
     if (rc < 0) {
@@ -453,7 +468,7 @@ int layer_usage(struct store *s, struct layer_id id, uint64_t *ret_data_bytes, s
     return 0;
 }
 
-#define LEARN_AT_ONCE 24u /* layers of one pass over the journal */
+#define LEARN_AT_ONCE 128u /* layers of one pass over the journal */
 
 struct lesson {
     struct layer_id id[LEARN_AT_ONCE];

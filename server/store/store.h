@@ -44,10 +44,14 @@ struct store_events {
     void *ctx;
 };
 
+#define STORE_LOG_NONE (~0u)
+
 struct store_options {
     const char *dir;                   /* made if absent (0700) */
     const struct file_ops *ops;        /* NULL = file_ops_real */
-    uint64_t journal_bytes;            /* of both halves together; 0 = 16 MiB */
+    uint64_t journal_bytes;            /* of both halves together; 0 = 16 to 64 MiB */
+    unsigned log_blocks;               /* a flush of so many or fewer blocks goes by the journal;
+                                        * 0 = 64, the most; STORE_LOG_NONE: none does */
     struct shard *shard;               /* home of the volumes' answers */
     struct pool *read_pool;            /* read misses */
     struct pool *slow_pool;            /* syncs, punches, files to be made */

@@ -84,6 +84,7 @@ struct store {
     unsigned parked_volumes;       /* with such writes */
     uint64_t park_round;           /* how often the timer went off */
     bool closing;
+    unsigned log_blocks;     /* a flush of more syncs the data file; at most VOL_LOG_BLOCKS */
     bool no_probe;           /* the file system cannot read without waiting */
     int64_t slow_until_ns;   /* a write took long: writes go to the pool until then */
     uint64_t unsynced_bytes; /* written since the syncs of their volumes */

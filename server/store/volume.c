@@ -215,6 +215,9 @@ static int open_top(struct volume *v, const struct volume_spec *spec, struct err
         live_forget(v->store->live, spec->top); /* it had failed; its new epoch has begun */
     vol_live_home(v);
     v->files = FILES_READY;
+    v->log.too_many = v->dirty; /* by whatever */
+    v->log.revoke = v->store->journal.takes_data && jnl_mentions(&v->store->journal, spec->top);
+    v->log.owed = v->adopted && v->log.revoke;
     v->mark.durable = v->mark.wanted = info->mark;
     if (info->generation != spec->generation || info->epoch != spec->epoch)
         v->mark.durable = DISK_CLEAN; /* the next OPEN brings the new ones to disk */
@@ -346,10 +349,13 @@ void vol_idle(struct volume *v)
 {
     if (v->seal)
         vol_seal_step(v);
-    if (!v->closing || v->running || v->commit.running || v->mark.busy || v->files == FILES_MAKING)
+    if (v->failed && v->log.owed && vol_log_restore(v))
+        return;
+    if (!v->closing || v->running || v->commit.running || v->mark.busy || v->log.busy ||
+        v->files == FILES_MAKING)
         return;
     bool keep = !v->failed && !v->discarding;
-    if (keep && !vol_commit_clean(v)) {
+    if (keep && !vol_synced(v)) {
         v->commit.wanted = true;
         vol_commit_kick(v);
         return;
@@ -362,6 +368,7 @@ void vol_idle(struct volume *v)
     void *ctx = v->drained_ctx;
 
     unlist(v);
+    committer_settled(&v->store->committer);
     v->store->unsynced_bytes -= v->unsynced_bytes;
     free_volume(v);
     drained(ctx);
@@ -369,7 +376,7 @@ void vol_idle(struct volume *v)
 
 uint64_t volume_dirty_bytes(const struct volume *v)
 {
-    return v->unsynced_bytes + v->commit.syncing_bytes;
+    return v->dirty_bytes + v->commit.committing_bytes;
 }
 
 void volume_close(struct volume *v, void (*drained)(void *ctx), void *ctx)

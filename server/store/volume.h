@@ -7,6 +7,7 @@
  *   volume_write.c  one piece of it, under its range: first touch, write, zero, punch
  *   volume_file.c   its bytes into the data file, here or on the pool
  *   volume_commit.c flush: what changed becomes durable; the open and clean marks
+ *   volume_log.c    a flush of little: its content goes into the journal, the file is synced later
  *   volume_seal.c   one instant over many volumes: their tops become sealed layers
  *   volume_park.c   writes without room wait for it; quotas
  *
@@ -32,6 +33,7 @@
 #define VOL_PIECE_BYTES    (64ull << 20) /* a longer trim or zero is done in pieces of this */
 #define VOL_CLEAN_AFTER_NS (10 * NS_PER_S)
 #define VOL_TICK_NS        NS_PER_S
+#define VOL_LOG_BLOCKS     64u /* a flush of more syncs the data file */
 
 /* A run of bytes for the data file. */
 struct vol_segment {
@@ -121,10 +123,12 @@ struct volume {
     } park;
 
     bool dirty;              /* data was written since the last commit began */
-    uint64_t unsynced_bytes; /* likewise, how much */
+    uint64_t dirty_bytes;    /* likewise, how much */
+    uint64_t unsynced_bytes; /* written since the last sync of the data file began */
     int64_t last_mutation_ns;
     struct {
-        bool running, wanted;  /* wanted: even if nobody waits for it */
+        bool running, wanted;  /* wanted: even if nobody waits for it; it syncs the file */
+        bool syncs;            /* the one that runs: it does not go by the log */
         bool marks;            /* the CLEAN mark is in its records */
         uint64_t begun, ended; /* how many */
         struct vol_list joined, next;
@@ -132,9 +136,25 @@ struct volume {
         struct pool_job sync;
         int error;       /* of the sync */
         int64_t sync_ns; /* how long it took */
-        uint64_t syncing_bytes;
+        uint64_t syncing_bytes, committing_bytes;
         struct commit_entry entry;
     } commit;
+    struct {
+        uint32_t blocks[VOL_LOG_BLOCKS]; /* written since the last commit began */
+        unsigned count;
+        bool too_many;    /* more than these, or it is not known which */
+        bool owed;        /* the journal holds content that the file may not hold durably */
+        bool revoke;      /* it may hold content that is older than what a sync makes durable */
+        uint64_t turn;    /* committer.turn when it began to be owed */
+        unsigned seconds; /* for so long, about */
+        bool busy;        /* a job is under way: it pays, or puts back what was flushed */
+        bool more;        /* since the job began, more is owed … */
+        uint64_t more_turn;
+        uint64_t syncing_bytes;
+        struct pool_job job; /* uses error, top->id, top->data_fd */
+        int error;
+        int64_t sync_ns; /* how long that took */
+    } log;
     struct {
         enum disk_mark durable; /* CLEAN also while that is not sure */
         enum disk_mark wanted, writing;
@@ -280,11 +300,36 @@ void vol_park_drop(struct volume *v, int error);
 /* The store's timer: tries all again. */
 void vol_park_tick(struct shard_timer *t);
 
+/* ---- volume_log.c -----------------------------------------------------------------------------*/
+
+/* These blocks were written. */
+void vol_log_note(struct volume *v, uint64_t block, uint64_t count);
+/* It is not known what was written: the next commit syncs the file. */
+void vol_log_unknown(struct volume *v);
+/* May a commit that begins now go by the log?  Then: adds the content of what was written.  False:
+ * it must sync the file, nothing is added. */
+bool vol_log_add(struct volume *v, struct buf *records);
+/* A commit takes what was noted along: by the log, or else its records must say `revoke`. */
+void vol_log_begun(struct volume *v, bool by_log);
+/* What the file held when the sync began is durable there. */
+void vol_log_synced(struct volume *v);
+/* Once a second: some of those that have owed for long are made to sync, so that a snapshot, or a
+ * full half of the journal, finds little left. */
+void vol_log_tick(struct store *s);
+/* Nothing is written or committed any more: a failed volume gets back what was flushed.  True: that
+ * is under way, and ends with vol_idle(). */
+bool vol_log_restore(struct volume *v);
+/* On the shard: does no volume owe content that was logged before this turn of the committer?
+ * Those that do are made to sync; committer_settled() tells when. */
+bool vol_log_settled(struct store *s, uint64_t turn);
+
 /* ---- volume_commit.c --------------------------------------------------------------------------*/
 
 void vol_commit_init(struct volume *v);
-/* Nothing that was written is unsynced or uncommitted. */
+/* Nothing that was written is uncommitted. */
 bool vol_commit_clean(const struct volume *v);
+/* And all of it is in the layer's own files. */
+bool vol_synced(const struct volume *v);
 /* The op is answered by the next commit that has not begun. */
 void vol_commit_join(struct volume *v, struct vol_op *op);
 /* Begins a commit if one is due and none runs.  The volume may be gone afterwards. */

@@ -3,7 +3,8 @@
  *
  * A commit, step by step:
  *   1 begin, on the shard: take the changed blocks with the states they have now
- *   2 slow pool: fdatasync of the data; an error is final
+ *   2 slow pool: fdatasync of the data; an error is final.  Of little that was written, the content
+ *     goes along with the records instead (volume_log.c)
  *   3 committer: these records, with those of other volumes that are as far, as one batch; append;
  *     fdatasync of the journal; an error is final for the store
  *   4 answer those that had joined before step 1
@@ -105,7 +106,7 @@ static void consider_clean(struct volume *v, int64_t now)
     if (v->failed || v->closing || v->running || v->commit.running || v->mark.busy ||
         v->mark.durable != DISK_OPEN || now - v->last_mutation_ns < VOL_CLEAN_AFTER_NS)
         return;
-    if (vol_commit_clean(v)) {
+    if (vol_synced(v)) {
         vol_mark_want(v, DISK_CLEAN);
     } else {
         v->commit.wanted = true;
@@ -127,6 +128,7 @@ void vol_tick(struct shard_timer *t)
 
     if (s->committer.error)
         return;
+    vol_log_tick(s);
     for (struct volume *v = s->volumes, *next; v; v = next) {
         next = v->next;
         again = again || (v->mark.wanted == DISK_OPEN && !v->failed);
@@ -141,6 +143,11 @@ void vol_tick(struct shard_timer *t)
 bool vol_commit_clean(const struct volume *v)
 {
     return !v->dirty && v->top->map.changed_pages == 0;
+}
+
+bool vol_synced(const struct volume *v)
+{
+    return vol_commit_clean(v) && !v->log.owed;
 }
 
 /* The volume holds still for a seal: it will be clean with this commit. */
@@ -166,6 +173,7 @@ static void finish(struct volume *v, int error)
     struct vol_op *op;
 
     buf_done(&v->commit.records);
+    v->commit.committing_bytes = 0;
     v->commit.ended = v->commit.begun;
     if (v->commit.marks) {
         v->commit.marks = v->mark.busy = false;
@@ -193,6 +201,14 @@ static void recorded(struct commit_entry *entry, int error)
         vol_fail(v, strerror(-error));
     v->running--;
     finish_later(v, error < 0 ? -EIO : 0);
+}
+
+/* Step 3. */
+static void record(struct volume *v)
+{
+    v->commit.entry.records = v->commit.records.data;
+    v->commit.entry.length = v->commit.records.length;
+    committer_submit(&v->store->committer, &v->commit.entry);
 }
 
 static struct volume *syncing(struct pool_job *j)
@@ -223,19 +239,19 @@ static void synced(struct pool_job *j)
         vol_fail(v, strerror(-v->commit.error));
         v->running--;
         finish_later(v, -EIO);
-    } else if (v->failed) {
-        finish_later(v, -EIO);
-    } else if (v->commit.records.length == 0) {
-        finish_later(v, 0);
-    } else {
-        v->commit.entry.records = v->commit.records.data;
-        v->commit.entry.length = v->commit.records.length;
-        committer_submit(&v->store->committer, &v->commit.entry);
+        return;
     }
+    vol_log_synced(v);
+    if (v->failed)
+        finish_later(v, -EIO);
+    else if (v->commit.records.length == 0)
+        finish_later(v, 0);
+    else
+        record(v);
 }
 
-/* Step 1. */
-static void begin(struct volume *v)
+/* The commit that begins answers those who wait. */
+static void start_commit(struct volume *v)
 {
     v->commit.running = true;
     v->commit.wanted = false;
@@ -245,35 +261,62 @@ static void begin(struct volume *v)
         vol_list_init(&v->commit.next);
     else
         vol_list_init(&v->commit.joined);
-    if (v->failed || vol_commit_clean(v)) {
-        finish(v, v->failed ? -EIO : 0);
-        return;
-    }
-    buf_init(&v->commit.records, (v->top->map.changed_pages + 2) * BATCH_RECORD_MAX);
-    batch_add_changes(&v->commit.records, v->top->info.id, &v->top->map);
-    ride_mark(v);
-    if (v->commit.records
-            .failed) { /* the changes stay noted for the next commit, if there is one */
-        if (v->closing)
-            vol_fail(v, "out of memory");
-        v->commit.marks = false;
-        finish(v, -EIO);
-        return;
-    }
-    if (v->commit.marks)
-        mark_rides(v);
-    map_clear_changes(&v->top->map);
-    v->dirty = false;
+}
+
+static void sync_then_record(struct volume *v)
+{
     v->commit.syncing_bytes = v->unsynced_bytes;
     v->unsynced_bytes = 0;
     v->commit.sync = (struct pool_job){ .run = run_sync, .done = synced, .home = v->store->shard };
     pool_submit(v->store->slow_pool, &v->commit.sync);
 }
 
+/* Step 1.  False: not now, and nothing has changed. */
+static bool begin(struct volume *v)
+{
+    struct buf *records = &v->commit.records;
+
+    if (v->failed || (vol_commit_clean(v) && !(v->commit.wanted && v->log.owed))) {
+        start_commit(v);
+        finish(v, v->failed ? -EIO : 0);
+        return true;
+    }
+    buf_init(records, (v->top->map.changed_pages + VOL_LOG_BLOCKS + 2) * BATCH_RECORD_MAX);
+    v->commit.syncs = !vol_log_add(v, records);
+    if (v->commit.syncs && v->log.busy) { /* paid() comes back here */
+        buf_done(records);
+        return false;
+    }
+    start_commit(v);
+    if (v->commit.syncs && v->log.revoke)
+        batch_add_revoke(records, v->top->info.id);
+    batch_add_changes(records, v->top->info.id, &v->top->map);
+    ride_mark(v);
+    if (records->failed) { /* the changes stay noted for the next commit, if there is one */
+        if (v->closing)
+            vol_fail(v, "out of memory");
+        v->commit.marks = false;
+        finish(v, -EIO);
+        return true;
+    }
+    if (v->commit.marks)
+        mark_rides(v);
+    map_clear_changes(&v->top->map);
+    vol_log_begun(v, !v->commit.syncs);
+    v->dirty = false;
+    v->commit.committing_bytes = v->dirty_bytes;
+    v->dirty_bytes = 0;
+    if (v->commit.syncs)
+        sync_then_record(v);
+    else
+        record(v);
+    return true;
+}
+
 void vol_commit_kick(struct volume *v)
 {
-    while (!v->commit.running && (v->commit.wanted || v->commit.next.first))
-        begin(v);
+    while (!v->commit.running && (v->commit.wanted || v->commit.next.first) && begin(v))
+        continue;
     vol_idle(v);
 }
 

@@ -147,7 +147,7 @@ static void flush_one(struct seal_member *m)
     m->phase = MEMBER_FLUSHING;
     m->commit = v->commit.begun;
     m->seal->pending++;
-    if (!vol_commit_clean(v)) {
+    if (!vol_synced(v)) {
         m->commit++;
         v->commit.wanted = true;
     }
@@ -249,11 +249,12 @@ static void step_holding(struct seal_member *m)
 
     if (v->failed)
         give_up(m, -EIO, "has failed");
-    else if (v->mutators || v->files == FILES_MAKING || v->commit.running || v->mark.busy)
+    else if (v->mutators || v->files == FILES_MAKING || v->commit.running || v->mark.busy ||
+             v->log.busy)
         return; /* vol_idle() brings us back */
-    else if (vol_commit_clean(v) && v->mark.durable == DISK_OPEN)
+    else if (vol_synced(v) && v->mark.durable == DISK_OPEN)
         vol_mark_want(v, DISK_CLEAN);
-    else if (vol_commit_clean(v))
+    else if (vol_synced(v))
         holds_still(m);
     else if (m->committing)
         give_up(m, -ENOMEM, "out of memory");

@@ -152,8 +152,11 @@ void vol_written(struct vol_op *op)
 
     drop_bounces(op);
     v->dirty = true;
+    v->dirty_bytes += bytes;
     v->unsynced_bytes += bytes;
     v->store->unsynced_bytes += bytes;
+    if (op->error < 0)
+        vol_log_unknown(v);
     if (op->error == -ENOSPC || op->error == -EDQUOT) {
         no_space(op);
         return;
@@ -164,6 +167,7 @@ void vol_written(struct vol_op *op)
         return;
     }
     map_set(&v->top->map, first_block(op), block_count(op), DISK_DATA);
+    vol_log_note(v, first_block(op), block_count(op));
     if (v->unsynced_bytes > COMMIT_AFTER && !v->commit.running) {
         v->commit.wanted = true;
         vol_commit_kick(v);

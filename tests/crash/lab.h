@@ -43,6 +43,7 @@ struct lab {
     struct lifecycle life;
     unsigned raised;     /* epochs that the start raised */
     uint64_t catalog_up; /* the operation by which the last start had opened the catalog */
+    unsigned log_blocks; /* as in store_options */
     struct lab_seat seats[LAB_SEATS];
     struct lab_memory *memory; /* what memory files held before each operation */
 };

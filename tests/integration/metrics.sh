@@ -8,7 +8,7 @@ start_server
 truncate -s 16M "$tap_tmp/zero.raw"
 import_image zero "$tap_tmp/zero.raw"
 uri=$(new_volume v zero)
-nbd_write "$uri" 0 65536 0x42
+nbd_write "$uri" 0 524288 0x42 # more than goes by the journal
 expect_byte "$uri" 0 4096 0x42 "a volume is used"
 
 metrics() { curl -sf --unix-socket "$state/control.sock" http://x/metrics >"$tap_tmp/metrics"; }
@@ -16,7 +16,7 @@ value() { sed -n "s/^$1 //p" "$tap_tmp/metrics"; }
 metrics
 ok $? "the administrator gets the metrics"
 labels='export="v",kind="volume"'
-is "$(value "gridbox_export_bytes_total{$labels,op=\"write\"}")" 65536 "bytes that were written"
+is "$(value "gridbox_export_bytes_total{$labels,op=\"write\"}")" 524288 "bytes that were written"
 ok "$([ "$(value "gridbox_export_request_seconds_count{$labels,op=\"flush\"}")" -ge 1 ]; echo $?)" \
     "flushes are counted"
 is "$(value "gridbox_export_request_seconds_bucket{$labels,op=\"write\",le=\"+Inf\"}")" \
@@ -31,7 +31,7 @@ is "$(sed -n 's/^# TYPE \([^ ]*\) .*/\1/p' "$tap_tmp/metrics" | sort | uniq -d)"
 
 api GET /v1/stats
 ok $? "the same as JSON"
-is "$(json '.exports[] | select(.name == "v") | .write.bytes')" 65536 "bytes that were written"
+is "$(json '.exports[] | select(.name == "v") | .write.bytes')" 524288 "bytes that were written"
 is "$(json '.exports[0] | [.read, .write, .flush, .trim | ((.latency | add) // 0) == .ops and (.latency | length) <= 25] | all')" \
     true "the buckets hold all requests"
 is "$(json '.bounds_us | length')" 24 "the bounds of the buckets are told"

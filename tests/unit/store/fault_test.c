@@ -28,6 +28,7 @@ static int set_up(void **state)
     f->sim = sim_new(99);
     f->rig.ops = sim_ops(f->sim);
     f->rig.journal_bytes = 128u << 10;
+    f->rig.log_blocks = STORE_LOG_NONE; /* a flush syncs the data file: its errors are the matter */
     rig_init(&f->rig);
     rig_open(&f->rig);
     f->image = rig_image(&f->rig, SIZE);

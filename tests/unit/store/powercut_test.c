@@ -396,6 +396,7 @@ static void run_world(uint64_t seed, unsigned rounds)
     w->sim = sim_new(seed * 77 + 1);
     w->rig.ops = sim_ops(w->sim);
     w->rig.journal_bytes = 2 * 64u << 10;
+    w->rig.log_blocks = seed % 3 == 0 ? STORE_LOG_NONE : seed % 3 == 1 ? 2 : 0;
     w->rig.live_slots = 8;
     rig_init(&w->rig);
     restart(w, 0);

@@ -29,6 +29,7 @@ struct store_options rig_options(struct rig *g)
     return (struct store_options){
         .dir = g->dir,
         .ops = g->ops,
+        .log_blocks = g->log_blocks,
         .journal_bytes = g->journal_bytes ? g->journal_bytes : 1u << 20,
         .shard = fake_shard(),
         .read_pool = fake_read_pool(),

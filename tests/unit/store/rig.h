@@ -17,6 +17,7 @@ struct rig {
     char dir[128], live[136];   /* live: where its live maps lie, in dir */
     const struct file_ops *ops; /* NULL: the kernel's */
     uint64_t journal_bytes;
+    unsigned log_blocks; /* as in store_options */
     uint32_t live_slots; /* 0: 256 */
     struct store *store;
     unsigned failures;    /* volumes that said that they failed */

@@ -326,7 +326,7 @@ struct future {
     struct pending *files;
     struct pending names;
     uint64_t seed;
-    bool kept;
+    enum sim_loss loss;
 };
 
 static uint64_t draw(struct future *f, uint64_t limit)
@@ -455,6 +455,8 @@ static void lose_sectors(struct future *f, struct sim_content *c, struct pending
 
 static void lose_some(struct future *f, struct sim_content *c, struct pending *p)
 {
+    if (f->loss == SIM_LOSE_ALL)
+        p->count = 0;
     if (!p->count)
         return;
     switch (draw(f, 6)) {
@@ -512,6 +514,8 @@ static void lose_names(struct future *f)
     struct pending *p = &f->names;
     size_t kept = draw(f, 3) ? draw(f, p->count + 1) : draw(f, 2) * p->count;
 
+    if (f->loss == SIM_LOSE_ALL)
+        kept = 0;
     while (kept && kept < p->count && p->events[kept - 1]->group == p->events[kept]->group)
         kept++;
     for (size_t i = 0; i < kept; i++)
@@ -525,7 +529,7 @@ static void play(struct future *f, const struct sim_event *e)
         sync_file(&f->tree.files[e->file], &f->files[e->file]);
         break;
     case SIM_DID_NOT_SYNC:
-        if (!f->kept) /* else it is in the page cache until it is evicted */
+        if (f->loss != SIM_LOSE_NOTHING) /* else it is in the page cache until it is evicted */
             lose_some(f, &f->tree.files[e->file], &f->files[e->file]);
         break;
     case SIM_DID_NAME:
@@ -557,9 +561,9 @@ static void drop_nameless(struct sim_tree *t)
 }
 
 struct sim_tree sim_history_world(const struct sim_history *h, uint64_t number, uint64_t seed,
-                                  bool kept)
+                                  enum sim_loss loss)
 {
-    struct future f = { .tree = sim_tree_copy(&h->before), .seed = seed * 2 + 1, .kept = kept };
+    struct future f = { .tree = sim_tree_copy(&h->before), .seed = seed * 2 + 1, .loss = loss };
     size_t files = h->before.file_count;
 
     for (size_t i = 0; i < h->count; i++)
@@ -575,13 +579,13 @@ struct sim_tree sim_history_world(const struct sim_history *h, uint64_t number, 
     for (size_t i = 0; i < h->count && h->events[i].number < number; i++)
         play(&f, &h->events[i]);
     for (size_t i = 0; i < files; i++) {
-        if (kept)
+        if (loss == SIM_LOSE_NOTHING)
             sync_file(&f.tree.files[i], &f.files[i]);
         else
             lose_some(&f, &f.tree.files[i], &f.files[i]);
         free(f.files[i].events);
     }
-    if (kept)
+    if (loss == SIM_LOSE_NOTHING)
         for (size_t i = 0; i < f.names.count; i++)
             sim_tree_set(&f.tree, f.names.events[i]->data, f.names.events[i]->file);
     else

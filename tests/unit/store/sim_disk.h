@@ -90,9 +90,13 @@ void sim_history_add(struct sim_history *h, const struct sim_event *event, const
 struct sim_history sim_history_copy(const struct sim_history *h, uint64_t number);
 void sim_history_done(struct sim_history *h);
 
-/* The disk after a power cut just before operation `number`; which of the possible ones is drawn
- * from seed.  kept: nothing was lost (it was the process that died). */
+enum sim_loss {
+    SIM_LOSE_NOTHING, /* the process died: all that was done is there */
+    SIM_LOSE_SOME,    /* by chance, which follows from seed */
+    SIM_LOSE_ALL,     /* that was not synced */
+};
+/* The disk after a crash just before operation `number`. */
 struct sim_tree sim_history_world(const struct sim_history *h, uint64_t number, uint64_t seed,
-                                  bool kept);
+                                  enum sim_loss loss);
 
 #endif

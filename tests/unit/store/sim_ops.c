@@ -26,7 +26,7 @@ struct sim {
         int error;
     } next[SIM_OP_COUNT];
     unsigned full_skip, full_times;
-    bool short_writes, cut, was_full;
+    bool short_writes, cut, was_full, all_cached, lose_all;
     uint64_t cut_at;
     struct sim_history history; /* since the last restore */
     uint64_t history_first;
@@ -211,11 +211,13 @@ static ssize_t sim_read_at(void *ctx, int fd, void *buf, size_t length, uint64_t
     return got < 0 ? -errno : got;
 }
 
-/* Sometimes it is there, sometimes the first part, sometimes nothing. */
+/* Often it is there, sometimes the first part, sometimes nothing. */
 static ssize_t sim_read_cached(void *ctx, int fd, void *buf, size_t length, uint64_t offset)
 {
     struct sim *s = ctx;
 
+    if (s->all_cached || draw(s, 4))
+        return sim_read_at(ctx, fd, buf, length, offset);
     if (draw(s, 2))
         return -EAGAIN;
     return sim_read_at(ctx, fd, buf, 1 + draw(s, length), offset);
@@ -417,9 +419,15 @@ static void put_tree(struct sim *s, struct sim_tree *t)
 
 void sim_restore(struct sim *s)
 {
-    struct sim_tree t = sim_history_world(&s->history, s->count, draw(s, UINT32_MAX), false);
+    struct sim_tree t = sim_history_world(&s->history, s->count, draw(s, UINT32_MAX),
+                                          s->lose_all ? SIM_LOSE_ALL : SIM_LOSE_SOME);
 
     put_tree(s, &t);
+}
+
+void sim_be_plain(struct sim *s)
+{
+    s->all_cached = s->lose_all = true;
 }
 
 void sim_revive(struct sim *s)
@@ -512,7 +520,8 @@ void sim_past_show(const struct sim_past *p, uint64_t from, uint64_t to)
 uint64_t sim_go_back(struct sim *s, const struct sim_past *p, uint64_t number, enum sim_crash crash,
                      uint64_t seed)
 {
-    struct sim_tree t = sim_history_world(&p->history, number, seed, crash == SIM_KILL);
+    struct sim_tree t = sim_history_world(&p->history, number, seed,
+                                          crash == SIM_KILL ? SIM_LOSE_NOTHING : SIM_LOSE_SOME);
 
     put_tree(s, &t);
     if (crash == SIM_KILL) { /* what was not synced is so still */

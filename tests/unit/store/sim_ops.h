@@ -53,6 +53,9 @@ void sim_fail_next(struct sim *s, enum sim_op op, unsigned times, int error);
 /* Every write does only half of what it was asked for (but at least a byte). */
 void sim_short_writes(struct sim *s, bool on);
 
+/* No chance: every read is cached, and a cut loses all that was not synced. */
+void sim_be_plain(struct sim *s);
+
 /* The power goes with the operation of this number: it and all later ones fail with -EIO. */
 void sim_cut_at(struct sim *s, uint64_t number);
 bool sim_is_cut(const struct sim *s);

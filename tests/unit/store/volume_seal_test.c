@@ -512,6 +512,7 @@ static void many_that_are_flushed_cost_one_sync(void **state)
 {
     struct fixture *f = *state;
 
+    f->rig.store->log_blocks = 0; /* nothing is owed after it */
     open_volumes(f, VOLUMES);
     for (unsigned i = 0; i < VOLUMES; i++) {
         write_block(f, i, 1, 0);

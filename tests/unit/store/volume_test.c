@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/store/store_state.h"
 #include "server/store/volume.h"
 #include "tests/unit/store/fake_shard.h"
 #include "tests/unit/store/rig.h"
@@ -422,6 +423,7 @@ static void write_while_the_clean_mark_is_written_is_answered_after_open(void **
     uint8_t buf[4096] = { 1 };
     int error;
 
+    f->rig.store->log_blocks = 0; /* nothing is owed after it */
     assert_int_equal(rig_io(f->d, BLK_WRITE, BLK_FUA, 0, 4096, buf), 0);
     fake_run();
     f->v->last_mutation_ns -= VOL_CLEAN_AFTER_NS;

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* volume_log - a flush of little goes by the journal: the blocks that were written since the last
+ * commit are appended to it, content and all, in place of a sync of the data file.
+ *
+ * One sync of a file that is written from front to back, shared by all volumes, instead of one of
+ * each data file (which allocates: the file system's own journal) and then one of ours.  What the
+ * data files are owed by that is paid when the half of the journal is full, or when a commit that
+ * is not so small syncs the file anyway.
+ *
+ * Which block was written is noted until the next commit; its content is read back from the page
+ * cache when that begins, on the shard, while nothing else writes to the file: so no sector is
+ * torn. Must never know what the requests wanted. */
+#include <errno.h>
+#include <string.h>
+
+#include "server/base/auto.h"
+#include "server/base/clock.h"
+#include "server/base/log.h"
+#include "server/io/file_ops.h"
+#include "server/store/adopt.h"
+#include "server/store/batch.h"
+#include "server/store/restore.h"
+#include "server/store/store_state.h"
+#include "server/store/volume.h"
+
+#define PAY_AFTER_S 3u
+#define PAY_AT_ONCE 8u
+
+/* ---- what was written -------------------------------------------------------------------------*/
+
+static bool noted(const struct volume *v, uint32_t block)
+{
+    for (unsigned i = 0; i < v->log.count; i++)
+        if (v->log.blocks[i] == block)
+            return true;
+    return false;
+}
+
+void vol_log_note(struct volume *v, uint64_t block, uint64_t count)
+{
+    for (; count && !v->log.too_many; block++, count--) {
+        if (noted(v, (uint32_t)block))
+            continue;
+        if (v->log.count == VOL_LOG_BLOCKS || count > VOL_LOG_BLOCKS)
+            v->log.too_many = true;
+        else
+            v->log.blocks[v->log.count++] = (uint32_t)block;
+    }
+}
+
+void vol_log_unknown(struct volume *v)
+{
+    v->log.too_many = true;
+}
+
+/* ---- a commit ---------------------------------------------------------------------------------*/
+
+/* Who waits, and for what, allows it; and nobody else writes to the file just now. */
+static bool may_log(const struct volume *v)
+{
+    const struct journal *j = &v->store->journal;
+
+    return j->takes_data && v->store->log_blocks && !v->commit.wanted && !v->closing &&
+           !v->held_back && !v->writer.busy && !v->log.too_many && v->log.count &&
+           v->log.count <= v->store->log_blocks &&
+           v->log.count * sizeof(struct disk_record_data) <= jnl_batch_max(j) / 2;
+}
+
+bool vol_log_add(struct volume *v, struct buf *records)
+{
+    const struct file_ops *ops = v->store->ops;
+    char content[DISK_BLOCK];
+
+    if (!may_log(v))
+        return false;
+    for (unsigned i = 0; i < v->log.count; i++) {
+        uint64_t block = v->log.blocks[i];
+        if (map_get(&v->top->map, block) != DISK_DATA) /* trimmed since */
+            continue;
+        if (ops->read_cached(ops->ctx, v->top->data_fd, content, sizeof content,
+                             block * DISK_BLOCK) != (ssize_t)sizeof content) {
+            v->log.too_many = true; /* the page cache has lost it, or never tells */
+            buf_drop(records, records->length);
+            return false;
+        }
+        batch_add_data(records, v->top->info.id, block, content);
+    }
+    return true;
+}
+
+void vol_log_begun(struct volume *v, bool by_log)
+{
+    v->log.count = 0;
+    v->log.too_many = false;
+    if (!by_log) {
+        v->log.revoke = false;
+        return;
+    }
+    if (!v->log.owed) {
+        v->log.turn = v->store->committer.turn;
+        v->log.seconds = 0;
+    }
+    v->log.owed = v->log.more = v->log.revoke = true;
+}
+
+void vol_log_synced(struct volume *v)
+{
+    v->log.owed = false;
+    committer_settled(&v->store->committer);
+}
+
+/* ---- what is owed is paid ---------------------------------------------------------------------*/
+
+static struct volume *owing(struct pool_job *j)
+{
+    return (struct volume *)((char *)j - offsetof(struct volume, log.job));
+}
+
+static void start_job(struct volume *v, void (*run)(struct pool_job *j),
+                      void (*done)(struct pool_job *j))
+{
+    v->log.busy = true;
+    v->log.job = (struct pool_job){ .run = run, .done = done, .home = v->store->shard };
+    pool_submit(v->store->slow_pool, &v->log.job);
+}
+
+/* On the slow pool: uses top->data_fd, log.error.  No commit syncs the file meanwhile: of an error,
+ * the kernel tells only one of two. */
+static void run_sync(struct pool_job *j)
+{
+    struct volume *v = owing(j);
+    const struct file_ops *ops = v->store->ops;
+
+    int64_t began_ns = clock_mono_ns();
+    v->log.error = ops->sync_data(ops->ctx, v->top->data_fd);
+    v->log.sync_ns = clock_mono_ns() - began_ns;
+}
+
+static void paid(struct pool_job *j)
+{
+    struct volume *v = owing(j);
+
+    v->running++;
+    v->log.busy = false;
+    histogram_add(&v->store->stats.sync, v->log.sync_ns);
+    v->store->unsynced_bytes -= v->log.syncing_bytes;
+    v->log.syncing_bytes = 0;
+    if (v->log.error < 0) {
+        vol_fail(v, strerror(-v->log.error));
+    } else {
+        v->log.owed = v->log.more;
+        v->log.turn = v->log.more_turn;
+        committer_settled(&v->store->committer);
+    }
+    vol_commit_kick(v);
+    v->running--;
+    vol_idle(v);
+}
+
+static void pay(struct volume *v)
+{
+    v->log.more = v->commit.running; /* by the log: part of it may come into the journal later */
+    v->log.more_turn = v->store->committer.turn;
+    v->log.seconds = 0;
+    v->log.syncing_bytes = v->unsynced_bytes;
+    v->unsynced_bytes = 0;
+    start_job(v, run_sync, paid);
+}
+
+/* No commit syncs the file just now. */
+static bool may_pay(const struct volume *v)
+{
+    return v->log.owed && !v->failed && !v->log.busy && !(v->commit.running && v->commit.syncs);
+}
+
+void vol_log_tick(struct store *s)
+{
+    unsigned begun = 0;
+
+    for (struct volume *v = s->volumes; v; v = v->next)
+        if (v->log.owed && ++v->log.seconds > PAY_AFTER_S && begun < PAY_AT_ONCE && may_pay(v)) {
+            pay(v); /* no more than a job begins */
+            begun++;
+        }
+}
+
+bool vol_log_settled(struct store *s, uint64_t turn)
+{
+    bool settled = adopt_settled(s);
+
+    for (struct volume *v = s->volumes; v; v = v->next) {
+        if (!v->log.owed || v->log.turn >= turn)
+            continue;
+        settled = false;
+        if (may_pay(v))
+            pay(v);
+    }
+    return settled;
+}
+
+/* ---- a volume that has failed -----------------------------------------------------------------*/
+
+/* On the slow pool: nobody writes to the file; uses top->id. */
+static void run_restore(struct pool_job *j)
+{
+    struct volume *v = owing(j);
+    struct store *s = v->store;
+    AUTO(id_set_done) struct id_set only = { 0 };
+    struct journal_view view;
+    struct err e = { 0 };
+
+    id_set_add(&only, v->top->id);
+    jnl_view(&s->journal, &view); /* a half that is owed something is not begun anew */
+    v->log.error = only.incomplete ? err_set(&e, -ENOMEM, "out of memory")
+                                   : restore_data(&s->dir, &s->journal, &view, &only, true, &e);
+    if (v->log.error < 0)
+        log_error("store: volume '%s': what was flushed is not back in its file: %s", v->name,
+                  e.msg);
+}
+
+static void restored(struct pool_job *j)
+{
+    struct volume *v = owing(j);
+
+    v->running++;
+    v->log.busy = false;
+    vol_log_synced(v);
+    v->running--;
+    vol_idle(v);
+}
+
+bool vol_log_restore(struct volume *v)
+{
+    if (v->discarding || v->store->committer.error) /* of no use, or for the next start */
+        v->log.owed = false;
+    if (!v->log.owed || v->mutators || v->commit.running || v->log.busy)
+        return v->log.busy;
+    start_job(v, run_restore, restored);
+    return true;
+}
