@@ -97,6 +97,15 @@ static int real_lock(void *ctx, int fd, int operation)
     return RETRY(flock(fd, operation));
 }
 
+static int real_write_back(void *ctx, int fd, uint64_t offset, uint64_t length)
+{
+    (void)ctx;
+    int rc = RETRY(sync_file_range(fd, (off_t)offset, (off_t)length,
+                                   SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                                       SYNC_FILE_RANGE_WAIT_AFTER));
+    return rc == -ENOSYS || rc == -ESPIPE || rc == -EOPNOTSUPP ? 0 : rc;
+}
+
 static int real_size(void *ctx, int fd, uint64_t *ret_bytes)
 {
     struct stat st;
@@ -163,6 +172,7 @@ const struct file_ops file_ops_real = {
     .unlink_at = real_unlink_at,
     .lock = real_lock,
     .size = real_size,
+    .write_back = real_write_back,
     .will_read = real_will_read,
     .map = real_map,
     .unmap = real_unmap,

@@ -19,6 +19,9 @@ struct file_ops {
      * part is cached, -EOPNOTSUPP where the file system cannot tell. */
     ssize_t (*read_cached)(void *ctx, int fd, void *buf, size_t length, uint64_t offset);
     ssize_t (*write_at)(void *ctx, int fd, const void *buf, size_t length, uint64_t offset);
+    /* Writes back what is dirty in this part and waits for it; that alone makes nothing durable. An
+     * error is one of sync_data, which will not tell it again. */
+    int (*write_back)(void *ctx, int fd, uint64_t offset, uint64_t length);
     int (*sync_data)(void *ctx, int fd);                               /* fdatasync */
     int (*sync_dir)(void *ctx, int dir_fd);                            /* fsync of a directory */
     int (*punch)(void *ctx, int fd, uint64_t offset, uint64_t length); /* keeps the size */

@@ -23,7 +23,7 @@
 struct file_ops;
 
 #define JOURNAL_LEAST_BYTES (16ull << 20) /* of one whose size nobody asked for */
-#define JOURNAL_MOST_BYTES  (64ull << 20)
+#define JOURNAL_MOST_BYTES  (128ull << 20)
 #define JOURNAL_MIN_HALF    (64ull << 10)
 
 struct journal_half {

@@ -49,7 +49,7 @@ struct store_events {
 struct store_options {
     const char *dir;                   /* made if absent (0700) */
     const struct file_ops *ops;        /* NULL = file_ops_real */
-    uint64_t journal_bytes;            /* of both halves together; 0 = 16 to 64 MiB */
+    uint64_t journal_bytes;            /* of both halves together; 0 = 16 to 128 MiB */
     unsigned log_blocks;               /* a flush of so many or fewer blocks goes by the journal;
                                         * 0 = 64, the most; STORE_LOG_NONE: none does */
     struct shard *shard;               /* home of the volumes' answers */

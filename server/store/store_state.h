@@ -38,6 +38,13 @@ struct maker {
     int error;
 };
 
+/* Volumes whose data files are synced for what the journal holds of them (volume_log.c); the
+ * shard's but for the job. */
+struct payer {
+    struct volume *group; /* NULL: nothing is under way */
+    struct pool_job job;  /* uses group */
+};
+
 struct store {
     const struct file_ops *ops;
     struct shard *shard;
@@ -73,6 +80,7 @@ struct store {
     uint64_t fd_clock; /* rises when another sealed layer is read than the last time */
     struct committer committer;
     struct maker maker;
+    struct payer payer;
     struct op_cache read_ops, volume_ops, bounces;
     struct volume *volumes;  /* that have been written to */
     struct shard_timer tick; /* marks volumes clean; set while there are such volumes */

@@ -151,6 +151,7 @@ struct volume {
         bool more;        /* since the job began, more is owed … */
         uint64_t more_turn;
         uint64_t syncing_bytes;
+        struct volume *next; /* in store.payer.group */
         struct pool_job job; /* uses error, top->id, top->data_fd */
         int error;
         int64_t sync_ns; /* how long that took */

@@ -24,7 +24,9 @@
 #include "server/store/volume.h"
 
 #define PAY_AFTER_S 3u
-#define PAY_AT_ONCE 8u
+#define PAY_AT_ONCE 32u
+#define SLICES_MOST 4096u
+#define SLICE_LEAST (256u << 10)
 
 /* ---- what was written -------------------------------------------------------------------------*/
 
@@ -111,35 +113,43 @@ void vol_log_synced(struct volume *v)
 
 /* ---- what is owed is paid ---------------------------------------------------------------------*/
 
-static struct volume *owing(struct pool_job *j)
+static struct store *payer_of(struct pool_job *j)
 {
-    return (struct volume *)((char *)j - offsetof(struct volume, log.job));
+    return (struct store *)((char *)j - offsetof(struct store, payer.job));
 }
 
-static void start_job(struct volume *v, void (*run)(struct pool_job *j),
-                      void (*done)(struct pool_job *j))
+static int write_back(const struct volume *v)
 {
-    v->log.busy = true;
-    v->log.job = (struct pool_job){ .run = run, .done = done, .home = v->store->shard };
-    pool_submit(v->store->slow_pool, &v->log.job);
-}
-
-/* On the slow pool: uses top->data_fd, log.error.  No commit syncs the file meanwhile: of an error,
- * the kernel tells only one of two. */
-static void run_sync(struct pool_job *j)
-{
-    struct volume *v = owing(j);
     const struct file_ops *ops = v->store->ops;
+    uint64_t size = v->dev.size_bytes, slice = size / SLICES_MOST;
+    int rc = 0;
 
-    int64_t began_ns = clock_mono_ns();
-    v->log.error = ops->sync_data(ops->ctx, v->top->data_fd);
-    v->log.sync_ns = clock_mono_ns() - began_ns;
+    slice = slice < SLICE_LEAST ? SLICE_LEAST : slice;
+    for (uint64_t at = 0; at < size && rc == 0; at += slice)
+        rc = ops->write_back(ops->ctx, v->top->data_fd, at, slice);
+    return rc;
 }
 
-static void paid(struct pool_job *j)
+/* On the slow pool: uses top->data_fd and log.error of the group; no commit syncs these files
+ * meanwhile, for of an error the kernel tells only one of two.  The journal is written to at the
+ * same time: first the bulk, in slices, so that it finds its turn between them; then the syncs, of
+ * which the first brings the file system's own journal to disk for all. */
+static void run_pay(struct pool_job *j)
 {
-    struct volume *v = owing(j);
+    struct store *s = payer_of(j);
 
+    for (struct volume *v = s->payer.group; v; v = v->log.next)
+        v->log.error = write_back(v);
+    for (struct volume *v = s->payer.group; v; v = v->log.next) {
+        int64_t began_ns = clock_mono_ns();
+        if (v->log.error == 0)
+            v->log.error = s->ops->sync_data(s->ops->ctx, v->top->data_fd);
+        v->log.sync_ns = clock_mono_ns() - began_ns;
+    }
+}
+
+static void paid_one(struct volume *v)
+{
     v->running++;
     v->log.busy = false;
     histogram_add(&v->store->stats.sync, v->log.sync_ns);
@@ -150,21 +160,25 @@ static void paid(struct pool_job *j)
     } else {
         v->log.owed = v->log.more;
         v->log.turn = v->log.more_turn;
-        committer_settled(&v->store->committer);
     }
     vol_commit_kick(v);
     v->running--;
     vol_idle(v);
 }
 
-static void pay(struct volume *v)
+static void paid(struct pool_job *j)
 {
-    v->log.more = v->commit.running; /* by the log: part of it may come into the journal later */
-    v->log.more_turn = v->store->committer.turn;
-    v->log.seconds = 0;
-    v->log.syncing_bytes = v->unsynced_bytes;
-    v->unsynced_bytes = 0;
-    start_job(v, run_sync, paid);
+    struct store *s = payer_of(j);
+    struct volume *v = s->payer.group;
+
+    s->payer.group = NULL;
+    while (v) {
+        struct volume *next = v->log.next;
+        paid_one(v); /* it may be gone afterwards */
+        v = next;
+    }
+    committer_settled(&s->committer);
+    store_background(s, -1);
 }
 
 /* No commit syncs the file just now. */
@@ -173,32 +187,62 @@ static bool may_pay(const struct volume *v)
     return v->log.owed && !v->failed && !v->log.busy && !(v->commit.running && v->commit.syncs);
 }
 
+static void add_to_group(struct volume *v)
+{
+    v->log.more = v->commit.running; /* by the log: part of it may come into the journal later */
+    v->log.more_turn = v->store->committer.turn;
+    v->log.seconds = 0;
+    v->log.syncing_bytes = v->unsynced_bytes;
+    v->unsynced_bytes = 0;
+    v->log.busy = true;
+    v->log.next = v->store->payer.group;
+    v->store->payer.group = v;
+}
+
+/* Those who owe since before this turn, or for some seconds, some at a time; nothing, while others
+ * pay: paid() comes back here. */
+static void pay(struct store *s, uint64_t turn)
+{
+    unsigned count = 0;
+
+    if (s->payer.group)
+        return;
+    for (struct volume *v = s->volumes; v && count < PAY_AT_ONCE; v = v->next)
+        if (may_pay(v) && (v->log.turn < turn || v->log.seconds > PAY_AFTER_S)) {
+            add_to_group(v);
+            count++;
+        }
+    if (!count)
+        return;
+    store_background(s, 1);
+    s->payer.job = (struct pool_job){ .run = run_pay, .done = paid, .home = s->shard };
+    pool_submit(s->slow_pool, &s->payer.job);
+}
+
 void vol_log_tick(struct store *s)
 {
-    unsigned begun = 0;
-
     for (struct volume *v = s->volumes; v; v = v->next)
-        if (v->log.owed && ++v->log.seconds > PAY_AFTER_S && begun < PAY_AT_ONCE && may_pay(v)) {
-            pay(v); /* no more than a job begins */
-            begun++;
-        }
+        v->log.seconds++;
+    pay(s, 0);
 }
 
 bool vol_log_settled(struct store *s, uint64_t turn)
 {
     bool settled = adopt_settled(s);
 
-    for (struct volume *v = s->volumes; v; v = v->next) {
-        if (!v->log.owed || v->log.turn >= turn)
-            continue;
-        settled = false;
-        if (may_pay(v))
-            pay(v);
-    }
+    for (struct volume *v = s->volumes; v && settled; v = v->next)
+        settled = !v->log.owed || v->log.turn >= turn;
+    if (!settled)
+        pay(s, turn);
     return settled;
 }
 
 /* ---- a volume that has failed -----------------------------------------------------------------*/
+
+static struct volume *owing(struct pool_job *j)
+{
+    return (struct volume *)((char *)j - offsetof(struct volume, log.job));
+}
 
 /* On the slow pool: nobody writes to the file; uses top->id. */
 static void run_restore(struct pool_job *j)
@@ -235,6 +279,8 @@ bool vol_log_restore(struct volume *v)
         v->log.owed = false;
     if (!v->log.owed || v->mutators || v->commit.running || v->log.busy)
         return v->log.busy;
-    start_job(v, run_restore, restored);
+    v->log.busy = true;
+    v->log.job = (struct pool_job){ .run = run_restore, .done = restored, .home = v->store->shard };
+    pool_submit(v->store->slow_pool, &v->log.job);
     return true;
 }

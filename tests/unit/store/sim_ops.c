@@ -344,6 +344,21 @@ static int sim_size(void *ctx, int fd, uint64_t *ret_bytes)
     return file_ops_real.size(NULL, fd, ret_bytes);
 }
 
+/* Nothing is durable by that. */
+static int sim_write_back(void *ctx, int fd, uint64_t offset, uint64_t length)
+{
+    struct sim *s = ctx;
+
+    (void)offset;
+    (void)length;
+    file_of(s, fd);
+    if (s->next[SIM_WRITE_BACK].times) {
+        s->next[SIM_WRITE_BACK].times--;
+        return s->next[SIM_WRITE_BACK].error;
+    }
+    return s->cut ? -EIO : 0;
+}
+
 static int sim_will_read(void *ctx, int fd, uint64_t offset, uint64_t length)
 {
     (void)offset;
@@ -553,6 +568,7 @@ struct sim *sim_new(uint64_t seed)
         .unlink_at = sim_unlink_at,
         .lock = sim_lock,
         .size = sim_size,
+        .write_back = sim_write_back,
         .will_read = sim_will_read,
         .ctx = s,
     };

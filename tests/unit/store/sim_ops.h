@@ -25,7 +25,9 @@ enum sim_op {
     SIM_TRUNCATE,
     SIM_RENAME,
     SIM_UNLINK,
-    SIM_READ, /* changes nothing and is not counted; only sim_fail_next */
+    /* These change nothing and are not counted; only sim_fail_next. */
+    SIM_READ,
+    SIM_WRITE_BACK,
     SIM_OP_COUNT
 };
 

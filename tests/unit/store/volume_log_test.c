@@ -433,13 +433,30 @@ static void what_is_logged_while_it_pays_is_owed_still(void **state)
 
 /* ---- an error of the file ---------------------------------------------------------------------*/
 
-static void fail_to_pay(struct fixture *f)
+static void fail_to_pay_at(struct fixture *f, enum sim_op op)
 {
     for (unsigned i = 0; i < 4; i++)
         fake_fire_timers(); /* the sync begins */
-    sim_fail_next(f->sim, SIM_SYNC, 1, -EIO);
+    sim_fail_next(f->sim, op, 1, -EIO);
     fake_run();
     assert_int_equal(f->rig.failures, 1);
+}
+
+static void fail_to_pay(struct fixture *f)
+{
+    fail_to_pay_at(f, SIM_SYNC);
+}
+
+/* The sync would not tell it again. */
+static void failed_writing_back_fails_the_volume(void **state)
+{
+    struct fixture *f = *state;
+
+    put(f, 0, 1, 1);
+    flush(f);
+    put(f, 0, 1, 2);
+    fail_to_pay_at(f, SIM_WRITE_BACK);
+    expect_fill(f->d, 0, 4096, 1);
 }
 
 static void failed_sync_of_what_is_owed_fails_the_volume(void **state)
@@ -516,6 +533,7 @@ int main(void)
         TEST(full_journal_waits_for_an_adopted_volume),
         TEST(full_journal_waits_for_one_that_nobody_opened_again),
         TEST(what_is_logged_while_it_pays_is_owed_still),
+        TEST(failed_writing_back_fails_the_volume),
         TEST(failed_sync_of_what_is_owed_fails_the_volume),
         TEST(failed_volume_gets_back_what_was_flushed),
         TEST(volume_that_failed_before_a_kill_gets_back_what_was_flushed),
