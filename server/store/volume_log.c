@@ -24,7 +24,8 @@
 #include "server/store/volume.h"
 
 #define PAY_AFTER_S 3u
-#define PAY_AT_ONCE 32u
+#define PAY_AT_ONCE 32u          /* volumes */
+#define BULK_LEAST  (2ull << 20) /* bytes that are worth being written back in slices */
 #define SLICES_MOST 4096u
 #define SLICE_LEAST (256u << 10)
 
@@ -124,6 +125,8 @@ static int write_back(const struct volume *v)
     uint64_t size = v->dev.size_bytes, slice = size / SLICES_MOST;
     int rc = 0;
 
+    if (v->log.syncing_bytes < BULK_LEAST) /* looking through a large file costs more */
+        return 0;
     slice = slice < SLICE_LEAST ? SLICE_LEAST : slice;
     for (uint64_t at = 0; at < size && rc == 0; at += slice)
         rc = ops->write_back(ops->ctx, v->top->data_fd, at, slice);

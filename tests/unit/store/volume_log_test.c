@@ -452,7 +452,8 @@ static void failed_writing_back_fails_the_volume(void **state)
 {
     struct fixture *f = *state;
 
-    put(f, 0, 1, 1);
+    for (unsigned i = 0; i < 64; i++) /* much, though of few blocks */
+        put(f, 0, 10, 1);
     flush(f);
     put(f, 0, 1, 2);
     fail_to_pay_at(f, SIM_WRITE_BACK);
