@@ -47,7 +47,7 @@ dhcp() # OPTION...
         dhcp_options="$dhcp_options -x $dhcp_option"
     done
     # shellcheck disable=SC2086 # a list of words
-    run on_pc busybox udhcpc -i eth0 -n -q -f -t 5 -T 1 -s "$tap_tmp/udhcpc" -O 175 $dhcp_options
+    run on_pc busybox udhcpc -i eth0 -n -q -f -t 20 -T 1 -s "$tap_tmp/udhcpc" -O 175 $dhcp_options
 }
 bios=0x5d:0000
 efi=0x5d:0007

@@ -72,11 +72,11 @@ END
 ends 1 '1 passed, 1 failed, 0 skipped' "bail out: failed"
 
 try slow <<'END'
-# limit: 1
+# limit: 4
 echo 'ok 1 - one'; echo 1..1; tail -f /dev/null
 END
 ends 1 '1 passed, 1 failed, 0 skipped' "over its own time limit: failed"
-like "$out" 'time limit of 1 s' "which is told"
+like "$out" 'time limit of 4 s' "which is told"
 
 try leaves <<'END'
 setsid tail -f /dev/null >/dev/null 2>&1 &
