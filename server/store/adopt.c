@@ -17,7 +17,6 @@
 #include "server/store/live.h"
 #include "server/store/open_layers.h"
 #include "server/store/replay.h"
-#include "server/store/restore.h"
 #include "server/store/store_state.h"
 
 #define SETTLE_AFTER_NS (10 * NS_PER_S) /* hosts come back sooner than that */
@@ -60,6 +59,7 @@ bool adopt_take(struct store *s, struct layer *top)
 {
     pthread_mutex_lock(&s->lock);
     struct layer *l = take(s, top->id);
+    s->opening += l != NULL;
     pthread_mutex_unlock(&s->lock);
     if (!l)
         return false;
@@ -68,6 +68,14 @@ bool adopt_take(struct store *s, struct layer *top)
     top->unsettled = l->unsettled;
     free(l);
     return true;
+}
+
+void adopt_opened(struct store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->opening--;
+    pthread_mutex_unlock(&s->lock);
+    committer_settled(&s->committer);
 }
 
 void adopt_put_back(struct store *s, struct layer *top)
@@ -237,7 +245,7 @@ static int adopt_what_counts(struct adoption *a)
     if (rc == 0 && s->unsynced.incomplete)
         rc = err_set(a->e, -ENOMEM, "out of memory");
     if (rc == 0 && a->failed.count)
-        rc = restore_data(&s->dir, &s->journal, &view, &a->failed, false, a->e);
+        rc = store_restore(s, &a->failed, false, a->e);
     return rc == 0 ? live_each_layer(s->live, drop_gone, s) : rc;
 }
 
@@ -268,6 +276,7 @@ struct settle {
     struct layer_id id;
     struct layer *layer; /* on the list of open layers meanwhile */
     struct pool_job sync;
+    bool synced; /* the store's lock; only its records are not durable yet */
     struct buf records;
     struct commit_entry entry;
     struct settle_group *group; /* NULL: nobody waits */
@@ -337,8 +346,10 @@ static void settled(struct settle *x)
     pthread_mutex_unlock(&s->lock);
     if (last)
         shard_gate_open(&group->gate);
+    bool again = x->error < 0 && is_shortage(x->error); /* the timer begins it */
     free(x);
-    committer_settled(&s->committer);
+    if (!again)
+        committer_settled(&s->committer);
     store_background(s, -1);
 }
 
@@ -360,12 +371,10 @@ static void put_back(struct settle *x)
 {
     struct store *s = x->store;
     AUTO(id_set_done) struct id_set only = { 0 };
-    struct journal_view view;
     struct err e = { 0 };
 
     id_set_add(&only, x->id);
-    jnl_view(&s->journal, &view);
-    if (restore_data(&s->dir, &s->journal, &view, &only, true, &e) < 0)
+    if (store_restore(s, &only, true, &e) < 0)
         log_error("store: volume '%s': %s", x->layer->info.name, e.msg);
 }
 
@@ -402,7 +411,12 @@ static void synced(struct pool_job *j)
     x->entry = (struct commit_entry){ .records = x->records.data,
                                       .length = x->records.length,
                                       .done = recorded };
-    committer_submit(&x->store->committer, &x->entry);
+    struct store *s = x->store;
+    pthread_mutex_lock(&s->lock);
+    x->synced = true;
+    pthread_mutex_unlock(&s->lock);
+    committer_submit(&s->committer, &x->entry); /* x may be gone; or it waits for a checkpoint … */
+    committer_settled(&s->committer);           /* … which perhaps waited for this file alone */
 }
 
 /* Begins with one that is on the list: it is an open layer until that is over.  Under the lock. */
@@ -445,7 +459,7 @@ static void settle_some(struct shard_timer *t)
         return;
     pthread_mutex_lock(&s->lock);
     for (const struct settle *x = s->settling; x; x = x->next)
-        running++;
+        running += !x->synced;
     while (running < SETTLE_AT_ONCE && (l = next_unsettled(s)) && start(s, l->id, NULL))
         running++;
     bool more = next_unsettled(s) != NULL;
@@ -457,6 +471,7 @@ static void settle_some(struct shard_timer *t)
 void adopt_start_settling(struct store *s)
 {
     s->settle_timer.fn = settle_some;
+    committer_settled(&s->committer); /* a checkpoint may wait since the start */
     if (s->adopted && !s->closing)
         shard_timer_set(s->shard, &s->settle_timer, clock_mono_ns() + SETTLE_AFTER_NS);
 }
@@ -464,7 +479,9 @@ void adopt_start_settling(struct store *s)
 bool adopt_settled(struct store *s)
 {
     pthread_mutex_lock(&s->lock);
-    bool waiting = next_unsettled(s) != NULL, settled = !waiting && !s->settling;
+    bool waiting = next_unsettled(s) != NULL, settled = !waiting && !s->opening;
+    for (const struct settle *x = s->settling; x; x = x->next)
+        settled = settled && x->synced;
     pthread_mutex_unlock(&s->lock);
     if (waiting && s->settle_timer.fn)
         settle_some(&s->settle_timer); /* committer_settled() brings us back for the next */

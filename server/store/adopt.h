@@ -27,6 +27,8 @@ void adopt_done(struct store *s);
 /* The caller has put a top of this id on the list of open layers: moves what was adopted of it into
  * that.  True if there was any.  Any thread but the shard's. */
 bool adopt_take(struct store *s, struct layer *top);
+/* On the shard: one that was taken is among the volumes, or on the list again. */
+void adopt_opened(struct store *s);
 /* It could not be opened: as before. */
 void adopt_put_back(struct store *s, struct layer *top);
 

@@ -148,12 +148,17 @@ int store_replay(struct store *s, const struct journal_view *view, struct err *e
     return rc;
 }
 
-static int restore(struct store *s, const struct journal_view *view, struct err *e)
+int store_restore(struct store *s, const struct id_set *only, bool locked, struct err *e)
 {
-    int rc = restore_data(&s->dir, &s->journal, view, NULL, false, e);
+    struct journal_view view;
+    int rc;
 
-    if ((rc == -ENOSPC || rc == -EDQUOT) && ballast_drop(&s->ballast))
-        rc = restore_data(&s->dir, &s->journal, view, NULL, false, e);
+    do {
+        jnl_view(&s->journal, &view);
+        rc = restore_data(&s->dir, &s->journal, &view, only, locked, e);
+        if ((rc == -ENOSPC || rc == -EDQUOT) && ballast_drop(&s->ballast))
+            rc = restore_data(&s->dir, &s->journal, &view, only, locked, e);
+    } while (rc < 0 && jnl_view_gone(&s->journal, &view)); /* begun anew while we read */
     return rc;
 }
 
@@ -168,7 +173,8 @@ static int replay(struct store *s, struct err *e)
         return 0;
     rc = store_replay(s, &view, e);
     if (rc == 0)
-        rc = restore(s, &view, e); /* now each has a map file, which says how long it must be */
+        rc = store_restore(s, NULL, false,
+                           e); /* now each has a map file, which says how long it must be */
     return rc < 0 ? rc : jnl_restart(&s->journal, e);
 }
 

@@ -65,6 +65,7 @@ struct store {
     struct shard_gate *layer_gone;       /* opened when a layer is freed; NULL: nobody waits */
     struct chain *chains;                /* of the devices */
     struct layer *adopted;               /* tops of a process that was killed (adopt.h) */
+    unsigned opening;                    /* of these: taken, and not among the volumes yet */
     struct id_set unsynced;              /* others that it was writing to; made at start */
     struct settle *settling;             /* of these, those that are being brought to disk */
     struct store_seal *seals;            /* that are under way (volume_seal.c) */
@@ -110,6 +111,11 @@ int store_append(struct store *s, const struct buf *records, struct err *e);
 /* What the view shows goes into map files, on a full disk with the room that is kept for that.
  * Blocks; errors as replay_to_files. */
 int store_replay(struct store *s, const struct journal_view *view, struct err *e);
+
+/* What flushes left in the journal goes back into data files (restore.h: only, locked), on a full
+ * disk with the room that is kept.  The half that counts is not begun anew meanwhile; if the other
+ * one is, it is all done again.  Blocks; any thread but the shard's. */
+int store_restore(struct store *s, const struct id_set *only, bool locked, struct err *e);
 
 /* STATE's file system: refused (-ENOTSUP), or what it promises; store_fs.c. */
 int store_check_fs(int state_fd, const char **ret_durability, struct err *e);

@@ -215,9 +215,9 @@ static int open_top(struct volume *v, const struct volume_spec *spec, struct err
         live_forget(v->store->live, spec->top); /* it had failed; its new epoch has begun */
     vol_live_home(v);
     v->files = FILES_READY;
-    v->log.too_many = v->dirty; /* by whatever */
-    v->log.revoke = v->store->journal.takes_data && jnl_mentions(&v->store->journal, spec->top);
-    v->log.owed = v->adopted && v->log.revoke;
+    v->log.too_many = v->dirty;                   /* by whatever */
+    v->log.revoke = v->store->journal.takes_data; /* what is there of it is older, whoever knows */
+    v->log.owed = v->adopted && v->log.revoke && jnl_mentions(&v->store->journal, spec->top);
     v->mark.durable = v->mark.wanted = info->mark;
     if (info->generation != spec->generation || info->epoch != spec->epoch)
         v->mark.durable = DISK_CLEAN; /* the next OPEN brings the new ones to disk */
@@ -281,7 +281,13 @@ static void go_on(void *arg)
 
     v->adopted = false;
     vol_enlist(v);
+    adopt_opened(v->store);
     vol_mark_want(v, DISK_OPEN); /* with the generation and epoch of today */
+}
+
+static void opened(void *arg)
+{
+    adopt_opened(arg);
 }
 
 int volume_open(struct store *s, const struct volume_spec *spec, const struct volume_events *events,
@@ -323,8 +329,10 @@ int volume_open(struct store *s, const struct volume_spec *spec, const struct vo
     if (rc == 0 && v->adopted)
         shard_call(s->shard, go_on, v);
     if (rc < 0) {
-        if (v->adopted)
+        if (v->adopted) {
             adopt_put_back(s, v->top);
+            shard_call(s->shard, opened, s);
+        }
         free_volume(v);
         return err_wrap(e, rc, "open volume '%s'", spec->name);
     }

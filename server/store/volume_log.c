@@ -19,7 +19,6 @@
 #include "server/io/file_ops.h"
 #include "server/store/adopt.h"
 #include "server/store/batch.h"
-#include "server/store/restore.h"
 #include "server/store/store_state.h"
 #include "server/store/volume.h"
 
@@ -253,13 +252,11 @@ static void run_restore(struct pool_job *j)
     struct volume *v = owing(j);
     struct store *s = v->store;
     AUTO(id_set_done) struct id_set only = { 0 };
-    struct journal_view view;
     struct err e = { 0 };
 
     id_set_add(&only, v->top->id);
-    jnl_view(&s->journal, &view); /* a half that is owed something is not begun anew */
-    v->log.error = only.incomplete ? err_set(&e, -ENOMEM, "out of memory")
-                                   : restore_data(&s->dir, &s->journal, &view, &only, true, &e);
+    v->log.error =
+        only.incomplete ? err_set(&e, -ENOMEM, "out of memory") : store_restore(s, &only, true, &e);
     if (v->log.error < 0)
         log_error("store: volume '%s': what was flushed is not back in its file: %s", v->name,
                   e.msg);
