@@ -31,7 +31,7 @@ run gridbox top --once --seconds 1 --sort volume --json
 is "$(json '[.volumes[].volume] | join(" ")')" "busy idle" "as JSON, sorted by name"
 is "$(json '.volumes[0].iops > 0 and .volumes[0].latency_us > 0 and .volumes[1].iops == 0')" true "with figures"
 
-# On a terminal, until Ctrl-C.
+# On a terminal, until Ctrl-C: no shell stays beside it, which the signal would end with another status.
 cat >"$tap_tmp/watch" <<END
 exec $as_is "$build/gridbox" top --seconds 1
 END
@@ -42,7 +42,7 @@ END
     done
     printf '\003'
     timeout 5 tail -f /dev/null
-) | script -qefc "stty rows 10 cols 60; sh $tap_tmp/watch" "$tap_tmp/tty" >/dev/null 2>&1
+) | script -qefc "stty rows 10 cols 60; exec sh $tap_tmp/watch" "$tap_tmp/tty" >/dev/null 2>&1
 is $? 0 "on a terminal Ctrl-C ends it well"
 esc=$(printf '\033')
 screen=$(tr -d "\r" <"$tap_tmp/tty" | sed -e "s/$esc\[[?0-9]*[a-zA-Z]//g" -e "s/\^C//")

@@ -20,7 +20,7 @@ is "$(left_over)" 0 "nothing is left running"
 
 # On a terminal: the keyboard is a pipe that stays open.
 mkfifo "$tap_tmp/keys"
-script -qfec "scripts/demo" "$tap_tmp/screen" <"$tap_tmp/keys" >/dev/null 2>&1 &
+script -qfec "exec scripts/demo" "$tap_tmp/screen" <"$tap_tmp/keys" >/dev/null 2>&1 &
 demo=$!
 exec 7>"$tap_tmp/keys"
 # shellcheck disable=SC2317 # called at the end
