@@ -152,11 +152,9 @@ static int note_live(void *ctx, struct layer_id id, bool failed)
 static int note_record(void *ctx, uint64_t seq, const struct disk_record *record)
 {
     struct adoption *a = ctx;
-    struct layer_id id;
 
     (void)seq;
-    memcpy(id.b, record->layer.b, sizeof id.b);
-    id_set_add(&a->maybe, id);
+    id_set_add(&a->maybe, batch_layer(record));
     return 0;
 }
 

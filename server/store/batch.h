@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "server/base/buf.h"
 #include "server/base/err.h"
@@ -71,6 +72,15 @@ int batch_each(const void *records, uint32_t length, batch_record_fn each, void 
 /* Is it a MAKE record?  Then: what it says of its layer (seq 0, mark CLEAN).  -EIO: impossible. */
 bool batch_is_make(const struct disk_record *record);
 int batch_read_make(const struct disk_record *record, struct layer_info *ret, struct err *e);
+
+/* The layer that it speaks of. */
+static inline struct layer_id batch_layer(const struct disk_record *record)
+{
+    struct layer_id id;
+
+    memcpy(id.b, record->layer.b, sizeof id.b);
+    return id;
+}
 
 /* The block that a DATA record speaks of; NULL: it is another one. */
 const struct disk_record_data *batch_data(const struct disk_record *record);

@@ -108,12 +108,6 @@ static void retry_checkpoint(struct shard_timer *t)
         (struct committer *)((char *)t - offsetof(struct committer, checkpoint.retry)));
 }
 
-/* What may be there again later: room, memory, descriptors. */
-static bool is_shortage(int rc)
-{
-    return rc == -ENOSPC || rc == -EDQUOT || rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE;
-}
-
 /* A full disk is no failure: the journal goes on in its other half, and when that is full too,
  * flushes wait until there is room for the map files. */
 static void checkpointed(struct pool_job *j)
@@ -127,7 +121,7 @@ static void checkpointed(struct pool_job *j)
         pump(c);
     } else if (c->store->closing) {
         log_warn("store checkpoint: left to the next start: %s", c->checkpoint.err.msg);
-    } else if (is_shortage(rc)) {
+    } else if (lay_is_shortage(rc)) {
         log_warn("store checkpoint: will be tried again: %s", c->checkpoint.err.msg);
         shard_timer_set(c->store->shard, &c->checkpoint.retry, clock_mono_ns() + RETRY_NS);
     } else {

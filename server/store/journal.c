@@ -85,10 +85,7 @@ int jnl_append(const struct journal *j, const struct journal_place *place, struc
 
 static int note_layer(void *ctx, const struct disk_record *record)
 {
-    struct layer_id id;
-
-    memcpy(id.b, record->layer.b, sizeof id.b);
-    id_set_add(ctx, id);
+    id_set_add(ctx, batch_layer(record));
     return 0;
 }
 

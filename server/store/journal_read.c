@@ -57,10 +57,7 @@ static int read_batch(const struct journal *j, unsigned half, uint64_t offset, u
 
 static int note_layer(void *ctx, const struct disk_record *record)
 {
-    struct layer_id id;
-
-    memcpy(id.b, record->layer.b, sizeof id.b);
-    id_set_add(ctx, id);
+    id_set_add(ctx, batch_layer(record));
     return 0;
 }
 

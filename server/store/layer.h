@@ -7,6 +7,7 @@
 #ifndef GRIDBOX_STORE_LAYER_H
 #define GRIDBOX_STORE_LAYER_H
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -84,6 +85,12 @@ int lay_write_map(const struct layer_dir *d, const struct layer_info *info, cons
  * is waited for up to 10 s (-EBUSY): then no request of an earlier server is left in the kernel. */
 int lay_open_data(const struct layer_dir *d, struct layer_id id, bool writable, int *ret_fd,
                   struct err *e);
+
+/* What may be there again later: room, memory, descriptors. */
+static inline bool lay_is_shortage(int rc)
+{
+    return rc == -ENOSPC || rc == -EDQUOT || rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE;
+}
 
 /* Is its data file there?  1, 0, or -errno. */
 int lay_has_data(const struct layer_dir *d, struct layer_id id);

@@ -26,11 +26,6 @@ struct group {
     struct err *e;
 };
 
-static bool same(struct disk_id a, struct layer_id b)
-{
-    return memcmp(a.b, b.b, sizeof b.b) == 0;
-}
-
 /* What an earlier journal counted means nothing in this one. */
 static void adopt_seq(const struct layer_dir *d, struct layer_info *info)
 {
@@ -71,7 +66,7 @@ static int apply_group(void *ctx, uint64_t seq, const struct disk_record *record
     struct group *g = ctx;
 
     for (unsigned i = 0; i < g->count; i++)
-        if (same(record->layer, g->targets[i].info.id))
+        if (lay_id_equal(batch_layer(record), g->targets[i].info.id))
             return apply(&g->targets[i], seq, record, g->e);
     return 0;
 }
@@ -269,11 +264,8 @@ static int last_seq(void *ctx, uint64_t seq, const struct disk_record *record)
 
 static int collect(void *ctx, uint64_t seq, const struct disk_record *record)
 {
-    struct layer_id id;
-
     (void)seq;
-    memcpy(id.b, record->layer.b, sizeof id.b);
-    id_set_add(ctx, id);
+    id_set_add(ctx, batch_layer(record));
     return 0;
 }
 

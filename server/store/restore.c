@@ -39,17 +39,9 @@ static int by_id(const void *a, const void *b)
     return memcmp(x->id.b, y->id.b, sizeof x->id.b);
 }
 
-static struct layer_id id_of(const struct disk_record *record)
-{
-    struct layer_id id;
-
-    memcpy(id.b, record->layer.b, sizeof id.b);
-    return id;
-}
-
 static struct target *find(const struct restore *r, const struct disk_record *record)
 {
-    struct target key = { .id = id_of(record) };
+    struct target key = { .id = batch_layer(record) };
 
     return r->count ? bsearch(&key, r->all, r->count, sizeof key, by_id) : NULL;
 }
@@ -64,7 +56,7 @@ struct collect {
 static int collect(void *ctx, uint64_t seq, const struct disk_record *record)
 {
     struct collect *c = ctx;
-    struct layer_id id = id_of(record);
+    struct layer_id id = batch_layer(record);
 
     (void)seq;
     if (batch_data(record) && (!c->only || id_set_has(c->only, id)))
@@ -115,11 +107,6 @@ static void close_target(const struct restore *r, struct target *t)
     t->fd = -2;
 }
 
-static bool is_shortage(int rc)
-{
-    return rc == -ENOSPC || rc == -EDQUOT || rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE;
-}
-
 /* 0: this layer is passed over from now on. */
 static int give_up(const struct restore *r, struct target *t, int rc)
 {
@@ -128,7 +115,7 @@ static int give_up(const struct restore *r, struct target *t, int rc)
     close_target(r, t);
     if (rc == -ENOENT) /* deleted since */
         return 0;
-    if (is_shortage(rc))
+    if (lay_is_shortage(rc))
         return err_set(r->e, rc, "layer %s: %s", lay_id_short(t->id, text), strerror(-rc));
     log_error("store: layer %s: what was flushed cannot be written to its file: %s",
               lay_id_short(t->id, text), strerror(-rc));
@@ -138,20 +125,15 @@ static int give_up(const struct restore *r, struct target *t, int rc)
 static int open_target(const struct restore *r, struct target *t)
 {
     char name[LAYER_NAME_BYTES];
-    int rc;
 
-    if (!r->locked) {
-        rc = lay_open_data(r->d, t->id, true, &t->fd, NULL);
-        if (rc < 0)
-            t->fd = -1;
-        return rc;
-    }
+    if (!r->locked)
+        return lay_open_data(r->d, t->id, true, &t->fd, NULL);
     lay_file_name(t->id, ".data", name);
-    t->fd = r->d->ops->open_at(r->d->ops->ctx, r->d->fd, name, O_RDWR, 0);
-    rc = t->fd;
-    if (rc < 0)
-        t->fd = -1;
-    return rc < 0 ? rc : 0;
+    int fd = r->d->ops->open_at(r->d->ops->ctx, r->d->fd, name, O_RDWR, 0);
+    if (fd < 0)
+        return fd;
+    t->fd = fd;
+    return 0;
 }
 
 static int put(void *ctx, uint64_t seq, const struct disk_record *record)
@@ -169,9 +151,8 @@ static int put(void *ctx, uint64_t seq, const struct disk_record *record)
     uint64_t block = get_le64(data->block);
     if (block >= DISK_LAYER_MAX / DISK_BLOCK)
         return err_set(r->e, -EIO, "content of an impossible block");
-    if (t->fd == -1) {
+    if (t->fd == -1)
         rc = open_target(r, t);
-    }
     if (rc == 0)
         rc = lay_write_all(r->d->ops, t->fd, data->content, DISK_BLOCK, block * DISK_BLOCK);
     return rc < 0 ? give_up(r, t, rc) : 0;

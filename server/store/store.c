@@ -172,9 +172,8 @@ static int replay(struct store *s, struct err *e)
     if (view.parts == 0)
         return 0;
     rc = store_replay(s, &view, e);
-    if (rc == 0)
-        rc = store_restore(s, NULL, false,
-                           e); /* now each has a map file, which says how long it must be */
+    if (rc == 0) /* now each has a map file, which says how long it must be */
+        rc = store_restore(s, NULL, false, e);
     return rc < 0 ? rc : jnl_restart(&s->journal, e);
 }
 
@@ -295,9 +294,9 @@ int store_open(const struct store_options *o, struct store **ret, struct err *e)
     if (o->events)
         s->events = *o->events;
     volume_init_ops(s);
-    s->log_blocks = o->log_blocks == STORE_LOG_NONE                    ? 0
-                    : o->log_blocks && o->log_blocks <= VOL_LOG_BLOCKS ? o->log_blocks
-                                                                       : VOL_LOG_BLOCKS;
+    s->log_blocks = o->log_blocks ? o->log_blocks : VOL_LOG_BLOCKS;
+    if (s->log_blocks > VOL_LOG_BLOCKS)
+        s->log_blocks = o->log_blocks == STORE_LOG_NONE ? 0 : VOL_LOG_BLOCKS;
 
     rc = open_parts(s, o, e);
     if (rc < 0) {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/store/adopt.h"
 #include "server/store/store_state.h"
 #include "server/store/volume.h"
 #include "tests/unit/store/fake_shard.h"
@@ -19,6 +20,7 @@ struct fixture {
     struct sim *sim;
     struct layer_id image, top;
     struct volume *v;
+    struct volume *other; /* that a kill finds open; NULL: none */
     struct blkdev *d;
     unsigned named; /* volumes that lost power */
 };
@@ -35,7 +37,7 @@ static int set_up(void **state)
 
     f->sim = sim_new(7);
     f->rig.ops = sim_ops(f->sim);
-    f->rig.journal_bytes = 2 * 128u << 10; /* a half takes 31 DATA records */
+    f->rig.journal_bytes = 2 * 128u << 10; /* a half takes 15 flushes of a block */
     rig_init(&f->rig);
     rig_open(&f->rig);
     CHECK(store_recovered(f->rig.store, &e));
@@ -53,6 +55,8 @@ static int tear_down(void **state)
 
     if (f->v)
         rig_volume_close(f->v);
+    if (f->other)
+        rig_volume_close(f->other);
     rig_close(&f->rig);
     rig_remove(&f->rig);
     sim_free(f->sim);
@@ -105,7 +109,12 @@ static void be_killed_and(struct fixture *f, void (*first)(struct fixture *f))
     void *live = rig_live_copy(&f->rig, &length);
 
     sim_cut_at(f->sim, sim_count(f->sim));
+    fake_fire_timers(); /* what waits for a full journal hears of it */
+    fake_run();
     rig_volume_close(f->v);
+    if (f->other)
+        rig_volume_close(f->other);
+    f->other = NULL;
     rig_close(&f->rig);
     sim_revive(f->sim);
     rig_live_put(&f->rig, live, length);
@@ -370,8 +379,7 @@ static void full_journal_of_a_killed_process_goes_on(void **state)
         expect_fill(f->d, i * 4096, 4096, (uint8_t)(i + 1));
 }
 
-/* Somebody else's flushes fill both halves of the journal, several times. */
-static void others_fill_the_journal(struct fixture *f)
+static void others_flush(struct fixture *f, unsigned times)
 {
     struct layer_id top = f->top;
     struct volume *v = f->v;
@@ -379,7 +387,7 @@ static void others_fill_the_journal(struct fixture *f)
 
     f->top = rig_new_id();
     open_volume(f, 1);
-    for (unsigned i = 0; i < 150; i++) {
+    for (unsigned i = 0; i < times; i++) {
         put(f, i, 1, 9);
         flush(f);
     }
@@ -387,6 +395,12 @@ static void others_fill_the_journal(struct fixture *f)
     f->top = top;
     f->v = v;
     f->d = d;
+}
+
+/* Both halves of the journal, several times. */
+static void others_fill_the_journal(struct fixture *f)
+{
+    others_flush(f, 150);
 }
 
 static void full_journal_waits_for_an_adopted_volume(void **state)
@@ -409,6 +423,53 @@ static void full_journal_waits_for_one_that_nobody_opened_again(void **state)
     flush(f);
     be_killed_and(f, others_fill_the_journal);
     lose_power(f);
+    expect_fill(f->d, 0, 4096, 1);
+}
+
+/* Both halves are full, and what the kill left wants to say that it is clean. */
+static void process_that_was_killed_with_both_halves_full_goes_on(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t buf[4096] = { 9 };
+    int error = 0;
+
+    f->other = rig_volume(&f->rig, rig_new_id(), f->image, SIZE, 1);
+    assert_int_equal(rig_io(volume_device(f->other), BLK_WRITE, BLK_FUA, 0, 4096, buf), 0);
+    put(f, 0, 1, 1);
+    sim_fail_next(f->sim, SIM_OPEN, 1000, -ENOSPC); /* no map file can be made */
+    for (unsigned i = 0; i < 200 && error == 0; i++) {
+        put(f, 0, 1, (uint8_t)(i + 1)); /* needs no room */
+        rig_begin(f->d, BLK_FLUSH, 0, 0, 0, NULL, &error);
+        fake_run();
+    }
+    assert_int_equal(error, PENDING);
+    sim_fail_next(f->sim, SIM_OPEN, 0, 0);
+    be_killed(f);
+    put(f, 0, 1, 3);
+    flush(f);
+    lose_power(f);
+    expect_fill(f->d, 0, 4096, 3);
+}
+
+/* On no list: not adopted any more, and not among the volumes. */
+static void take_and_put_back(struct fixture *f)
+{
+    struct layer top = { .id = f->top };
+
+    assert_true(adopt_take(f->rig.store, &top));
+    assert_false(adopt_settled(f->rig.store));
+    adopt_put_back(f->rig.store, &top);
+    map_done(&top.map);
+    adopt_opened(f->rig.store);
+}
+
+static void full_journal_waits_for_one_that_is_just_being_opened(void **state)
+{
+    struct fixture *f = *state;
+
+    put(f, 0, 1, 1);
+    flush(f);
+    be_killed_and(f, take_and_put_back);
     expect_fill(f->d, 0, 4096, 1);
 }
 
@@ -493,6 +554,38 @@ static void failed_volume_gets_back_what_was_flushed(void **state)
     expect_fill(f->d, 0, 4096, 3);
 }
 
+/* The journal has forgotten that it speaks of the layer, but its file has not. */
+static void nor_after_a_failure_and_a_checkpoint_does_older_content_come_back(void **state)
+{
+    struct fixture *f = *state;
+
+    put(f, 0, 1, 1);
+    flush(f);
+    fail_to_pay(f);
+    others_flush(f, 20); /* the first half is full, the other one is not */
+    assert_false(jnl_mentions(&f->rig.store->journal, f->top));
+    rig_volume_close(f->v);
+    open_volume(f, 2);
+    f->named = 1;
+    put(f, 0, VOL_LOG_BLOCKS + 1, 3);
+    flush(f);
+    f->named = 0;
+    lose_power(f);
+    expect_fill(f->d, 0, 4096, 3);
+}
+
+static void full_disk_does_not_keep_back_what_was_flushed(void **state)
+{
+    struct fixture *f = *state;
+
+    put(f, 0, 1, 1);
+    flush(f);
+    put(f, 0, 1, 2);
+    sim_full(f->sim, 0, 1); /* until the room that is kept is given up */
+    fail_to_pay(f);
+    expect_fill(f->d, 0, 4096, 1);
+}
+
 static void volume_that_failed_before_a_kill_gets_back_what_was_flushed(void **state)
 {
     struct fixture *f = *state;
@@ -533,10 +626,14 @@ int main(void)
         TEST(full_journal_of_a_killed_process_goes_on),
         TEST(full_journal_waits_for_an_adopted_volume),
         TEST(full_journal_waits_for_one_that_nobody_opened_again),
+        TEST(process_that_was_killed_with_both_halves_full_goes_on),
+        TEST(full_journal_waits_for_one_that_is_just_being_opened),
         TEST(what_is_logged_while_it_pays_is_owed_still),
         TEST(failed_writing_back_fails_the_volume),
         TEST(failed_sync_of_what_is_owed_fails_the_volume),
         TEST(failed_volume_gets_back_what_was_flushed),
+        TEST(nor_after_a_failure_and_a_checkpoint_does_older_content_come_back),
+        TEST(full_disk_does_not_keep_back_what_was_flushed),
         TEST(volume_that_failed_before_a_kill_gets_back_what_was_flushed),
     };
 
