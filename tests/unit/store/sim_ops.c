@@ -34,6 +34,8 @@ struct sim {
     unsigned groups;
     void (*on_op)(void *ctx, uint64_t number);
     void *on_op_ctx;
+    void (*before_read)(void *ctx);
+    void *before_read_ctx;
     struct {
         bool open, has_room;
         unsigned file;
@@ -149,6 +151,16 @@ static int begin_with_room(struct sim *s, enum sim_op op, bool has_room)
     return -ENOSPC;
 }
 
+/* One that changes nothing: 0, or the error that it must end with. */
+static int look(struct sim *s, enum sim_op op)
+{
+    s->counts[op]++;
+    if (!s->next[op].times)
+        return 0;
+    s->next[op].times--;
+    return s->next[op].error;
+}
+
 static unsigned file_of(const struct sim *s, int fd)
 {
     assert(fd >= 0 && fd < FDS_MAX && s->fds[fd].open);
@@ -165,11 +177,9 @@ static int sim_open_at(void *ctx, int dir_fd, const char *name, int flags, mode_
     full_name(dir_fd, name, path);
     unsigned file = sim_tree_find(&s->now, path);
     bool makes = file == SIM_NO_FILE && (flags & O_CREAT);
-    if (makes || (flags & O_TRUNC)) {
-        rc = begin_with_room(s, SIM_OPEN, has_room);
-        if (rc < 0)
-            return rc;
-    }
+    rc = makes || (flags & O_TRUNC) ? begin_with_room(s, SIM_OPEN, has_room) : look(s, SIM_REOPEN);
+    if (rc < 0)
+        return rc;
     int fd = openat(dir_fd, name, flags | O_CLOEXEC, mode);
     if (fd < 0)
         return -errno;
@@ -202,11 +212,16 @@ static ssize_t sim_read_at(void *ctx, int fd, void *buf, size_t length, uint64_t
 {
     struct sim *s = ctx;
 
+    void (*before)(void *ctx) = s->before_read;
+    int rc;
+
     file_of(s, fd);
-    if (s->next[SIM_READ].times) {
-        s->next[SIM_READ].times--;
-        return s->next[SIM_READ].error;
-    }
+    s->before_read = NULL;
+    if (before)
+        before(s->before_read_ctx);
+    rc = look(s, SIM_READ);
+    if (rc < 0)
+        return rc;
     ssize_t got = pread(fd, buf, length, (off_t)offset);
     return got < 0 ? -errno : got;
 }
@@ -352,11 +367,8 @@ static int sim_write_back(void *ctx, int fd, uint64_t offset, uint64_t length)
     (void)offset;
     (void)length;
     file_of(s, fd);
-    if (s->next[SIM_WRITE_BACK].times) {
-        s->next[SIM_WRITE_BACK].times--;
-        return s->next[SIM_WRITE_BACK].error;
-    }
-    return s->cut ? -EIO : 0;
+    int rc = look(s, SIM_WRITE_BACK);
+    return rc == 0 && s->cut ? -EIO : rc;
 }
 
 static int sim_will_read(void *ctx, int fd, uint64_t offset, uint64_t length)
@@ -620,6 +632,12 @@ void sim_full(struct sim *s, unsigned skip, unsigned times)
     s->full_skip = skip;
     s->full_times = times;
     s->was_full = s->was_full && !times;
+}
+
+void sim_before_read(struct sim *s, void (*fn)(void *ctx), void *ctx)
+{
+    s->before_read = fn;
+    s->before_read_ctx = ctx;
 }
 
 void sim_fail_next(struct sim *s, enum sim_op op, unsigned times, int error)

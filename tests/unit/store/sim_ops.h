@@ -25,7 +25,8 @@ enum sim_op {
     SIM_TRUNCATE,
     SIM_RENAME,
     SIM_UNLINK,
-    /* These change nothing and are not counted; only sim_fail_next. */
+    /* These change nothing and have no number; only sim_fail_next. */
+    SIM_REOPEN, /* of a file that is there */
     SIM_READ,
     SIM_WRITE_BACK,
     SIM_OP_COUNT
@@ -50,6 +51,8 @@ void sim_full(struct sim *s, unsigned skip, unsigned times);
 bool sim_was_full(const struct sim *s);
 /* Called before each operation that is counted; NULL: no more. */
 void sim_on_op(struct sim *s, void (*fn)(void *ctx, uint64_t number), void *ctx);
+/* Called once, before the next read: somebody else is quicker.  It may use files itself. */
+void sim_before_read(struct sim *s, void (*fn)(void *ctx), void *ctx);
 /* The next `times` operations of this kind fail with error. */
 void sim_fail_next(struct sim *s, enum sim_op op, unsigned times, int error);
 /* Every write does only half of what it was asked for (but at least a byte). */

@@ -473,6 +473,49 @@ static void full_journal_waits_for_one_that_is_just_being_opened(void **state)
     expect_fill(f->d, 0, 4096, 1);
 }
 
+/* There is nothing that moves it but the start itself. */
+static void expect_a_checkpoint(struct fixture *f)
+{
+    fake_run();
+    assert_int_equal(f->rig.store->stats.checkpoints, 1);
+}
+
+static void full_half_is_emptied_when_the_start_is_over(void **state)
+{
+    struct fixture *f = *state;
+
+    fake_hold(fake_slow_pool(), false);
+    for (unsigned i = 0; i < 16; i++) { /* one half, and the first of the other one */
+        put(f, 0, 1, (uint8_t)(i + 1));
+        flush(f);
+    }
+    be_killed_and(f, expect_a_checkpoint);
+}
+
+/* A journal that waits for it asks again and again otherwise. */
+static void nobody_can_open_data_files(struct fixture *f)
+{
+    sim_fail_next(f->sim, SIM_REOPEN, 1000, -EMFILE);
+    uint64_t tries = sim_count_of(f->sim, SIM_REOPEN);
+    fake_run();
+    assert_in_range(sim_count_of(f->sim, SIM_REOPEN) - tries, 1, 2);
+    sim_fail_next(f->sim, SIM_REOPEN, 0, 0);
+    fake_fire_timers();
+    expect_a_checkpoint(f);
+}
+
+static void settling_without_descriptors_is_left_to_its_timer(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned i = 0; i < 16; i++) {
+        put(f, 0, 1, (uint8_t)(i + 1));
+        flush(f);
+    }
+    be_killed_and(f, nobody_can_open_data_files);
+    expect_fill(f->d, 0, 4096, 16);
+}
+
 static void what_is_logged_while_it_pays_is_owed_still(void **state)
 {
     struct fixture *f = *state;
@@ -574,6 +617,34 @@ static void nor_after_a_failure_and_a_checkpoint_does_older_content_come_back(vo
     expect_fill(f->d, 0, 4096, 3);
 }
 
+static void others_begin_a_half_anew(void *ctx)
+{
+    struct fixture *f = ctx;
+    uint64_t reused = f->rig.store->journal.reused;
+
+    others_flush(f, 15);
+    assert_int_equal(f->rig.store->journal.reused, reused + 1);
+}
+
+/* The other half, that is, which has nothing of this volume. */
+static void half_that_is_begun_anew_meanwhile_does_not_keep_it_back(void **state)
+{
+    struct fixture *f = *state;
+
+    others_flush(f, 16);
+    put(f, 0, 1, 1);
+    flush(f);
+    put(f, 0, 1, 2);
+    for (unsigned i = 0; i < 4; i++)
+        fake_fire_timers();
+    sim_fail_next(f->sim, SIM_SYNC, 1, -EIO);
+    assert_true(fake_step()); /* the sync */
+    assert_true(fake_step()); /* its message: the volume fails; nothing is back yet */
+    sim_before_read(f->sim, others_begin_a_half_anew, f);
+    fake_run();
+    expect_fill(f->d, 0, 4096, 1);
+}
+
 static void full_disk_does_not_keep_back_what_was_flushed(void **state)
 {
     struct fixture *f = *state;
@@ -628,11 +699,14 @@ int main(void)
         TEST(full_journal_waits_for_one_that_nobody_opened_again),
         TEST(process_that_was_killed_with_both_halves_full_goes_on),
         TEST(full_journal_waits_for_one_that_is_just_being_opened),
+        TEST(full_half_is_emptied_when_the_start_is_over),
+        TEST(settling_without_descriptors_is_left_to_its_timer),
         TEST(what_is_logged_while_it_pays_is_owed_still),
         TEST(failed_writing_back_fails_the_volume),
         TEST(failed_sync_of_what_is_owed_fails_the_volume),
         TEST(failed_volume_gets_back_what_was_flushed),
         TEST(nor_after_a_failure_and_a_checkpoint_does_older_content_come_back),
+        TEST(half_that_is_begun_anew_meanwhile_does_not_keep_it_back),
         TEST(full_disk_does_not_keep_back_what_was_flushed),
         TEST(volume_that_failed_before_a_kill_gets_back_what_was_flushed),
     };
