@@ -5,11 +5,14 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "server/base/auto.h"
 #include "server/base/checked.h"
 #include "server/base/crc32c.h"
+#include "server/base/log.h"
 #include "server/base/name.h"
 #include "server/io/file_ops.h"
 #include "server/store/journal.h"
@@ -144,18 +147,24 @@ static int read_header(struct journal *j, struct err *e)
     return 0;
 }
 
+static int write_zeros(const struct file_ops *ops, int fd, uint64_t from, uint64_t end)
+{
+    AUTO(auto_free) char *zeros = calloc(1, 1u << 20);
+    int rc = zeros ? 0 : -ENOMEM;
+
+    for (uint64_t at = from; at < end && rc == 0; at += 1u << 20)
+        rc = lay_write_all(ops, fd, zeros, end - at < 1u << 20 ? (size_t)(end - at) : 1u << 20, at);
+    return rc;
+}
+
 /* Zeros first, then the header: all of it is synced before the file has its name. */
 static int write_fresh(const struct file_ops *ops, int fd, uint64_t half_bytes)
 {
-    AUTO(auto_free) char *zeros = calloc(1, 1u << 20);
     AUTO(auto_free) struct disk_journal_header *h = calloc(1, sizeof *h);
-    uint64_t end = DISK_BLOCK + 2 * half_bytes;
-    int rc = 0;
 
-    if (!zeros || !h)
+    if (!h)
         return -ENOMEM;
-    for (uint64_t at = 0; at < end && rc == 0; at += 1u << 20)
-        rc = lay_write_all(ops, fd, zeros, end - at < 1u << 20 ? (size_t)(end - at) : 1u << 20, at);
+    int rc = write_zeros(ops, fd, 0, DISK_BLOCK + 2 * half_bytes);
     memcpy(h->magic, DISK_JOURNAL_MAGIC, sizeof h->magic);
     h->version = put_le32(DISK_VERSION);
     h->features = put_le32(DISK_FEATURE_DATA);
@@ -165,6 +174,44 @@ static int write_fresh(const struct file_ops *ops, int fd, uint64_t half_bytes)
     if (rc == 0)
         rc = lay_write_all(ops, fd, h, sizeof *h, 0);
     return rc < 0 ? rc : ops->sync_data(ops->ctx, fd);
+}
+
+static int fill_holes_of(const struct journal *j, uint64_t end)
+{
+    off_t from, to = 0;
+    int rc = 0;
+
+    while (rc == 0 && (from = lseek(j->fd, to, SEEK_HOLE)) >= 0 && (uint64_t)from < end) {
+        to = lseek(j->fd, from, SEEK_DATA);
+        if (to < 0)
+            to = (off_t)end;
+        rc = write_zeros(j->ops, j->fd, (uint64_t)from, (uint64_t)to);
+    }
+    return rc;
+}
+
+/* One that was copied sparsely has holes: an append would have to find room, on a full disk too.
+ * They read as zeros, and become zeros that have their room; jnl_settle() syncs them. */
+static int fill_holes(const struct journal *j, struct err *e)
+{
+    uint64_t end = DISK_BLOCK + 2 * j->half_bytes;
+    struct statvfs fs;
+    struct stat st;
+    int rc;
+
+    if (fstat(j->fd, &st) < 0 || fstatvfs(j->fd, &fs) < 0)
+        return err_errno(e, "looking for holes");
+    uint64_t there = (uint64_t)st.st_blocks * 512, missing = there < end ? end - there : 0;
+    if (missing == 0)
+        return 0;
+    rc = missing > fs.f_bavail * fs.f_frsize / 2 ? -ENOSPC : fill_holes_of(j, end);
+    if (rc == -ENOSPC || rc == -EDQUOT) {
+        log_warn("store journal: parts of it have no room on the disk yet (%llu KiB), and there is "
+                 "too little to give it to them: a flush may fail when the disk is full",
+                 (unsigned long long)missing / 1024);
+        return 0;
+    }
+    return rc < 0 ? err_set(e, rc, "filling its holes: %s", strerror(-rc)) : 0;
 }
 
 /* A larger one is worth its room where there is plenty: its halves are changed less often. */
@@ -215,6 +262,8 @@ static int load(struct journal *j, struct err *e)
         rc = scan_half(j, half, batch, e);
     if (rc == 0)
         rc = find_end(j, e);
+    if (rc == 0)
+        rc = fill_holes(j, e);
     return rc < 0 ? err_wrap(e, rc, "journal") : 0;
 }
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "server/io/file_ops.h"
@@ -245,6 +246,37 @@ static void restart_begins_the_other_half(void **state)
     assert_int_equal(look(f).last, 2);
 }
 
+/* Is there room for all of it? */
+static bool has_its_room(const struct fixture *f)
+{
+    struct stat st;
+
+    assert_int_equal(fstat(f->j.fd, &st), 0);
+    return lseek(f->j.fd, 0, SEEK_HOLE) == st.st_size;
+}
+
+static void copy_with_holes_gets_its_room_again(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(append(f, 80, 1), 0);
+    bool had_it = has_its_room(f);
+    assert_int_equal(fallocate(f->j.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 2 * DISK_BLOCK,
+                               JOURNAL_MIN_HALF - DISK_BLOCK),
+                     0);
+    assert_int_equal(fallocate(f->j.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                               3 * DISK_BLOCK + JOURNAL_MIN_HALF, JOURNAL_MIN_HALF),
+                     0);
+    if (!had_it || has_its_room(f))
+        skip(); /* the file system does not say where holes are */
+    reopen(f);
+    assert_true(has_its_room(f));
+    assert_int_equal(look(f).count, 80);
+    assert_int_equal(append(f, 80, 2), 0);
+    reopen(f);
+    assert_int_equal(look(f).last, 2);
+}
+
 static void newer_or_foreign_files_are_refused(void **state)
 {
     struct fixture *f = *state;
@@ -272,6 +304,7 @@ int main(void)
         TEST(torn_first_batch_of_a_half_loses_nothing_else),
         TEST(damage_in_the_middle_is_an_error),
         TEST(restart_begins_the_other_half),
+        TEST(copy_with_holes_gets_its_room_again),
         TEST(newer_or_foreign_files_are_refused),
     };
 
