@@ -123,6 +123,24 @@ static int real_will_read(void *ctx, int fd, uint64_t offset, uint64_t length)
     return -posix_fadvise(fd, (off_t)offset, (off_t)length, POSIX_FADV_WILLNEED);
 }
 
+static int real_find_hole(void *ctx, int fd, uint64_t *from, uint64_t *ret_to)
+{
+    off_t end = lseek(fd, 0, SEEK_END), hole, data;
+
+    (void)ctx;
+    if (end < 0)
+        return -errno;
+    hole = lseek(fd, (off_t)*from, SEEK_HOLE);
+    if (hole < 0)
+        return errno == ENXIO ? 0 : errno == EINVAL ? -EOPNOTSUPP : -errno;
+    if (hole >= end)
+        return 0;
+    data = lseek(fd, hole, SEEK_DATA);
+    *from = (uint64_t)hole;
+    *ret_to = (uint64_t)(data < 0 ? end : data);
+    return 1;
+}
+
 static char *real_map(void *ctx, int fd, uint64_t length)
 {
     char *mapped = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, 0);
@@ -174,6 +192,7 @@ const struct file_ops file_ops_real = {
     .size = real_size,
     .write_back = real_write_back,
     .will_read = real_will_read,
+    .find_hole = real_find_hole,
     .map = real_map,
     .unmap = real_unmap,
     .in_memory = real_in_memory,

@@ -31,6 +31,10 @@ struct file_ops {
     int (*lock)(void *ctx, int fd, int operation); /* flock */
     int (*size)(void *ctx, int fd, uint64_t *ret_bytes);
     int (*will_read)(void *ctx, int fd, uint64_t offset, uint64_t length); /* a hint; may block */
+    /* Optional: the first part of the file, at *from or behind, that has no room on the disk: 1,
+     * and it is [*from, *ret_to); 0: there is none.  -EOPNOTSUPP where the file system cannot tell.
+     */
+    int (*find_hole)(void *ctx, int fd, uint64_t *from, uint64_t *ret_to);
     /* Optional, all or none: the first `length` bytes of a file in memory, for reading.  NULL when
      * that is not possible. */
     char *(*map)(void *ctx, int fd, uint64_t length);

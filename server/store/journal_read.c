@@ -5,9 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
 
 #include "server/base/auto.h"
 #include "server/base/checked.h"
@@ -176,42 +174,44 @@ static int write_fresh(const struct file_ops *ops, int fd, uint64_t half_bytes)
     return rc < 0 ? rc : ops->sync_data(ops->ctx, fd);
 }
 
-static int fill_holes_of(const struct journal *j, uint64_t end)
+/* All bytes without room on the disk: counted, or made zeros that have it. */
+static int each_hole(const struct journal *j, bool fill, uint64_t *ret_bytes)
 {
-    off_t from, to = 0;
-    int rc = 0;
+    uint64_t end = DISK_BLOCK + 2 * j->half_bytes, from = 0, to;
+    int rc;
 
-    while (rc == 0 && (from = lseek(j->fd, to, SEEK_HOLE)) >= 0 && (uint64_t)from < end) {
-        to = lseek(j->fd, from, SEEK_DATA);
-        if (to < 0)
-            to = (off_t)end;
-        rc = write_zeros(j->ops, j->fd, (uint64_t)from, (uint64_t)to);
+    *ret_bytes = 0;
+    while ((rc = j->ops->find_hole(j->ops->ctx, j->fd, &from, &to)) > 0 && from < end) {
+        to = to < end ? to : end;
+        rc = fill ? write_zeros(j->ops, j->fd, from, to) : 0;
+        if (rc < 0)
+            return rc;
+        *ret_bytes += to - from;
+        from = to;
     }
-    return rc;
+    return rc < 0 ? rc : 0;
 }
 
 /* One that was copied sparsely has holes: an append would have to find room, on a full disk too.
- * They read as zeros, and become zeros that have their room; jnl_settle() syncs them. */
-static int fill_holes(const struct journal *j, struct err *e)
+ * jnl_settle() syncs what is written here. */
+static int fill_holes(const struct journal *j, int state_fd, struct err *e)
 {
-    uint64_t end = DISK_BLOCK + 2 * j->half_bytes;
     struct statvfs fs;
-    struct stat st;
-    int rc;
+    uint64_t missing;
+    int rc = j->ops->find_hole ? each_hole(j, false, &missing) : -EOPNOTSUPP;
 
-    if (fstat(j->fd, &st) < 0 || fstatvfs(j->fd, &fs) < 0)
-        return err_errno(e, "looking for holes");
-    uint64_t there = (uint64_t)st.st_blocks * 512, missing = there < end ? end - there : 0;
-    if (missing == 0)
+    if (rc == -EOPNOTSUPP || (rc == 0 && missing == 0))
         return 0;
-    rc = missing > fs.f_bavail * fs.f_frsize / 2 ? -ENOSPC : fill_holes_of(j, end);
+    if (rc == 0 && fstatvfs(state_fd, &fs) == 0 && fs.f_bavail * fs.f_frsize / 2 < missing)
+        rc = -ENOSPC;
+    if (rc == 0)
+        rc = each_hole(j, true, &missing);
     if (rc == -ENOSPC || rc == -EDQUOT) {
-        log_warn("store journal: parts of it have no room on the disk yet (%llu KiB), and there is "
-                 "too little to give it to them: a flush may fail when the disk is full",
-                 (unsigned long long)missing / 1024);
+        log_warn("store journal: parts of it have no room on the disk, and there is too little to "
+                 "give it to them: a flush may fail when the disk is full");
         return 0;
     }
-    return rc < 0 ? err_set(e, rc, "filling its holes: %s", strerror(-rc)) : 0;
+    return rc < 0 ? err_set(e, rc, "journal: filling its holes: %s", strerror(-rc)) : 0;
 }
 
 /* A larger one is worth its room where there is plenty: its halves are changed less often. */
@@ -262,8 +262,6 @@ static int load(struct journal *j, struct err *e)
         rc = scan_half(j, half, batch, e);
     if (rc == 0)
         rc = find_end(j, e);
-    if (rc == 0)
-        rc = fill_holes(j, e);
     return rc < 0 ? err_wrap(e, rc, "journal") : 0;
 }
 
@@ -284,6 +282,8 @@ int jnl_open(struct journal *j, const struct file_ops *ops, int state_fd, uint64
     if (open.fd < 0)
         return err_set(e, open.fd, "journal: %s", strerror(-open.fd));
     rc = load(&open, e);
+    if (rc == 0)
+        rc = fill_holes(&open, state_fd, e);
     if (rc < 0) {
         jnl_close(&open);
         return rc;
