@@ -7,55 +7,24 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tests/unit/store/fake_shard.h"
-#include "tests/unit/store/rig.h"
-#include "tests/unit/store/sim_ops.h"
+#include "tests/unit/store/one_volume.h"
 
 #define SIZE (256u << 10)
 
-struct fixture {
-    struct rig rig;
-    struct sim *sim;
-    struct layer_id image, top;
-    struct volume *v;
-    struct blkdev *d;
-};
-
 static int set_up(void **state)
 {
-    struct fixture *f = calloc(1, sizeof *f);
+    struct one_volume *f = *state = one_new(SIZE);
 
-    f->sim = sim_new(99);
-    f->rig.ops = sim_ops(f->sim);
     f->rig.journal_bytes = 128u << 10;
     f->rig.log_blocks = STORE_LOG_NONE; /* a flush syncs the data file: its errors are the matter */
-    rig_init(&f->rig);
-    rig_open(&f->rig);
-    f->image = rig_image(&f->rig, SIZE);
-    f->top = rig_new_id();
-    f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 1);
-    f->d = volume_device(f->v);
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-
-    if (f->v)
-        rig_volume_close(f->v);
-    if (f->rig.store)
-        rig_close(&f->rig);
-    rig_remove(&f->rig);
-    sim_free(f->sim);
-    free(f);
+    one_start(f);
+    one_open(f);
     return 0;
 }
 
 static void failed_sync_is_final(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint8_t buf[4096] = { 7 };
 
     assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 0, 4096, buf), 0);
@@ -67,34 +36,22 @@ static void failed_sync_is_final(void **state)
     expect_image(f->d, 8192, 4096); /* reads go on */
 }
 
-static int count_open(void *ctx, struct layer_id id)
-{
-    struct fixture *f = ctx;
-
-    assert_memory_equal(&id, &f->top, sizeof id);
-    f->rig.failures += 100;
-    return 0;
-}
-
 static void failed_volume_is_named_at_the_next_start(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint8_t buf[4096] = { 7 };
 
     assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 0, 4096, buf), 0);
     sim_fail_next(f->sim, SIM_SYNC, 1, -EIO);
     assert_int_equal(rig_io(f->d, BLK_FLUSH, 0, 0, 0, NULL), -EIO);
-    rig_volume_close(f->v);
-    f->v = NULL;
-    rig_close(&f->rig);
-    rig_open(&f->rig);
-    CHECK(store_recover(f->rig.store, count_open, f, &e));
-    assert_int_equal(f->rig.failures, 101);
+    assert_int_equal(f->rig.failures, 1);
+    one_stop(f);
+    assert_int_equal(one_start_again(f), 1);
 }
 
 static void failed_write_fails_the_volume(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint8_t buf[4096] = { 7 };
 
     assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 0, 4096, buf), 0);
@@ -107,7 +64,7 @@ static void failed_write_fails_the_volume(void **state)
 
 static void failed_journal_fails_every_volume(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     struct volume *other = rig_volume(&f->rig, rig_new_id(), f->image, SIZE, 1);
     uint8_t buf[4096] = { 7 };
 
@@ -131,7 +88,7 @@ static void failed_journal_fails_every_volume(void **state)
 
 static void read_error_below_fails_that_request_alone(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint8_t buf[512];
 
     memset(buf, 9, sizeof buf);
@@ -150,7 +107,7 @@ static void read_error_below_fails_that_request_alone(void **state)
 
 static void volumes_that_flush_together_share_the_sync_of_the_journal(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     struct volume *v[8];
     uint8_t buf[4096] = { 1 };
     int error[8];
@@ -174,7 +131,7 @@ static void volumes_that_flush_together_share_the_sync_of_the_journal(void **sta
 
 static void first_writes_of_many_volumes_share_their_syncs(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     struct volume *v[24];
     uint8_t buf[4096] = { 1 };
     int error[24];
@@ -197,7 +154,7 @@ static void first_writes_of_many_volumes_share_their_syncs(void **state)
 
 static void failed_sync_of_the_directory_fails_the_first_writes(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint8_t buf[4096] = { 1 };
 
     sim_fail_next(f->sim, SIM_SYNC_DIR, 1, -EIO);
@@ -208,17 +165,13 @@ static void failed_sync_of_the_directory_fails_the_first_writes(void **state)
 
 static void short_writes_are_continued(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint8_t *buf = malloc(SIZE);
 
     memset(buf, 0x5A, SIZE);
     sim_short_writes(f->sim, true);
     assert_int_equal(rig_io(f->d, BLK_WRITE, BLK_FUA, 512, SIZE - 1024, buf), 0);
-    rig_volume_close(f->v);
-    rig_close(&f->rig);
-    rig_open(&f->rig);
-    f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 1);
-    f->d = volume_device(f->v);
+    one_reopen(f);
     expect_image(f->d, 0, 512);
     expect_fill(f->d, 512, SIZE - 1024, 0x5A);
     expect_image(f->d, SIZE - 512, 512);
@@ -227,7 +180,7 @@ static void short_writes_are_continued(void **state)
 
 static void full_disk_at_any_step_of_a_write_parks_it(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint8_t *buf = malloc(8 * 4096); /* several blocks, the first and the last in part */
     unsigned parked = 0;
     int error;
@@ -257,10 +210,9 @@ static void full_disk_at_any_step_of_a_write_parks_it(void **state)
         if (skip % 2)
             assert_int_equal(rig_io(f->d, BLK_TRIM, 0, 4096, 9 * 4096, NULL), 0);
         if (skip % 2 == 0) {
-            rig_volume_close(f->v);
+            one_close(f);
             f->top = rig_new_id();
-            f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 1);
-            f->d = volume_device(f->v);
+            one_open(f);
         } else {
             expect_fill(f->d, 4096, 9 * 4096, 0);
             uint8_t *image = malloc(SIZE);
@@ -284,7 +236,7 @@ static void wait_some_seconds(const int *error)
     assert_int_equal(*error, 0);
 }
 
-static void expect_all_after_trouble(struct fixture *f, void (*trouble)(struct fixture *f))
+static void expect_all_after_trouble(struct one_volume *f, void (*trouble)(struct one_volume *f))
 {
     uint8_t buf[4096];
 
@@ -299,28 +251,24 @@ static void expect_all_after_trouble(struct fixture *f, void (*trouble)(struct f
         wait_some_seconds(&error);
     }
     assert_int_equal(f->rig.failures, 0);
-    rig_volume_close(f->v);
-    rig_close(&f->rig);
-    rig_open(&f->rig);
-    f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 1);
-    f->d = volume_device(f->v);
+    one_reopen(f);
     for (unsigned i = 0; i < 60; i++)
         expect_fill(f->d, i * 4096, 4096, (uint8_t)(i + 1));
 }
 
-static void no_room_for_map_files(struct fixture *f)
+static void no_room_for_map_files(struct one_volume *f)
 {
     sim_fail_next(f->sim, SIM_OPEN, 2, -ENOSPC);
 }
 
-static void no_room_for_one_map_file(struct fixture *f)
+static void no_room_for_one_map_file(struct one_volume *f)
 {
     sim_fail_next(f->sim, SIM_OPEN, 1, -ENOSPC);
 }
 
 static void full_disk_at_a_checkpoint_is_what_room_is_kept_for(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     char path[160];
 
     snprintf(path, sizeof path, "%s/ballast", f->rig.dir);
@@ -353,24 +301,22 @@ static int scarce_open(void *ctx, int dir_fd, const char *name, int flags, mode_
     return scarce.real->open_at(ctx, dir_fd, name, flags, mode);
 }
 
-static void no_descriptor_for_map_files(struct fixture *f)
+static void no_descriptor_for_map_files(struct one_volume *f)
 {
     (void)f;
     scarce.times = 2;
 }
 
 /* The rig's store, over files whose descriptors can run out. */
-static void reopen_scarce(struct fixture *f)
+static void reopen_scarce(struct one_volume *f)
 {
-    rig_volume_close(f->v);
-    rig_close(&f->rig);
+    one_stop(f);
     scarce.real = f->rig.ops;
     scarce.ops = *f->rig.ops;
     scarce.ops.open_at = scarce_open;
     f->rig.ops = &scarce.ops;
-    rig_open(&f->rig);
-    f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 1);
-    f->d = volume_device(f->v);
+    one_start_again(f);
+    one_open(f);
 }
 
 static void no_descriptor_at_a_checkpoint_only_delays_it(void **state)
@@ -389,7 +335,7 @@ static void no_descriptor_late_in_a_checkpoint_only_delays_it(void **state)
 
 static void full_disk_during_an_import_leaves_nothing(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint8_t *buf = malloc(SIZE);
 
     memset(buf, 1, SIZE);
@@ -416,7 +362,7 @@ static void full_disk_during_an_import_leaves_nothing(void **state)
     free(buf);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, one_tear_down)
 
 int main(void)
 {

@@ -13,111 +13,31 @@
 #include "server/store/live_file.h"
 #include "server/store/store_state.h"
 #include "server/store/volume.h"
-#include "tests/unit/store/fake_shard.h"
-#include "tests/unit/store/rig.h"
-#include "tests/unit/store/sim_ops.h"
+#include "tests/unit/store/one_volume.h"
 
 #define SIZE (256u << 10)
 
-struct fixture {
-    struct rig rig;
-    struct sim *sim;
-    struct layer_id image, top;
-    struct volume *v;
-    struct blkdev *d;
-    unsigned named;
-    void *live;
-    size_t live_length;
-};
-
-static int count_named(void *ctx, struct layer_id id)
-{
-    struct fixture *f = ctx;
-
-    assert_memory_equal(&id, &f->top, sizeof id);
-    f->named++;
-    return 0;
-}
-
-/* Returns how many tops were named. */
-static unsigned open_store(struct fixture *f)
-{
-    f->named = 0;
-    rig_open(&f->rig);
-    CHECK(store_recover(f->rig.store, count_named, f, &e));
-    CHECK(store_recovered(f->rig.store, &e));
-    return f->named;
-}
-
-static void open_volume(struct fixture *f)
-{
-    f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 1);
-    f->d = volume_device(f->v);
-}
-
 static int set_up(void **state)
 {
-    struct fixture *f = calloc(1, sizeof *f);
+    struct one_volume *f = *state = one_new(SIZE);
 
-    f->sim = sim_new(7);
-    f->rig.ops = sim_ops(f->sim);
     f->rig.log_blocks = STORE_LOG_NONE; /* an error of a sync is one of a data file */
-    rig_init(&f->rig);
-    open_store(f);
-    f->image = rig_image(&f->rig, SIZE);
-    f->top = rig_new_id();
-    open_volume(f);
-    *state = f;
+    one_start(f);
+    one_open(f);
     return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-
-    if (f->v)
-        rig_volume_close(f->v);
-    if (f->rig.store)
-        rig_close(&f->rig);
-    rig_remove(&f->rig);
-    sim_free(f->sim);
-    free(f->live);
-    free(f);
-    return 0;
-}
-
-static void write_fill(struct fixture *f, uint64_t offset, uint8_t fill)
-{
-    uint8_t buf[4096];
-
-    memset(buf, fill, sizeof buf);
-    assert_int_equal(rig_io(f->d, BLK_WRITE, 0, offset, sizeof buf, buf), 0);
-}
-
-/* The process dies here; its memory file is kept. */
-static void die(struct fixture *f)
-{
-    f->live = rig_live_copy(&f->rig, &f->live_length);
-    sim_cut_at(f->sim, sim_count(f->sim));
-    fake_run();
-    rig_volume_close(f->v);
-    f->v = NULL;
-    rig_close(&f->rig);
-    sim_revive(f->sim);
-    rig_live_put(&f->rig, f->live, f->live_length);
 }
 
 /* ---- what counts ------------------------------------------------------------------------------*/
 
 static void killed_process_loses_no_answered_write(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
-    write_fill(f, 4096, 0x11);
-    die(f);
-    assert_int_equal(open_store(f), 0);
+    one_put(f, 1, 1, 0x11);
+    one_die(f);
+    assert_int_equal(one_start_again(f), 0);
     assert_int_equal(store_past(f->rig.store), STORE_PAST_KILLED);
-    open_volume(f);
+    one_open(f);
     expect_fill(f->d, 4096, 4096, 0x11);
     expect_image(f->d, 8192, 4096);
 }
@@ -144,7 +64,7 @@ static const struct {
     { "unknown states in a page", 0, 0 }, /* of the first slot */
 };
 
-static void damage(struct fixture *f, size_t i)
+static void damage(struct one_volume *f, size_t i)
 {
     char path[512];
     uint8_t bytes[16];
@@ -170,109 +90,97 @@ static void damage(struct fixture *f, size_t i)
 
 static void any_difference_is_a_loss_of_power(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
-        write_fill(f, 0, (uint8_t)(1 + 2 * i));
-        assert_int_equal(rig_io(f->d, BLK_FLUSH, 0, 0, 0, NULL), 0);
-        write_fill(f, 4096, (uint8_t)(2 + 2 * i));
-        die(f);
+        one_put(f, 0, 1, (uint8_t)(1 + 2 * i));
+        one_flush(f);
+        one_put(f, 1, 1, (uint8_t)(2 + 2 * i));
+        one_die(f);
         damage(f, i);
-        if (open_store(f) != 1 || store_past(f->rig.store) != STORE_PAST_POWER)
+        if (one_start_again(f) != 1 || store_past(f->rig.store) != STORE_PAST_POWER)
             fail_msg("%s is not looked at", fields[i].name);
-        free(f->live);
-        f->live = NULL;
-        open_volume(f);
+        one_open(f);
         expect_fill(f->d, 0, 4096, (uint8_t)(1 + 2 * i));
     }
 }
 
 static void file_of_another_length_is_not_believed(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
-    write_fill(f, 0, 1);
-    die(f);
+    one_put(f, 0, 1, 1);
+    one_die(f);
     f->rig.live_slots = 128;
-    assert_int_equal(open_store(f), 1);
-    open_volume(f);
+    assert_int_equal(one_start_again(f), 1);
+    one_open(f);
 }
 
 static void missing_file_is_a_loss_of_power(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
-    write_fill(f, 0, 1);
-    die(f);
+    one_put(f, 0, 1, 1);
+    one_die(f);
     rig_live_put(&f->rig, NULL, 0);
-    assert_int_equal(open_store(f), 1);
+    assert_int_equal(one_start_again(f), 1);
     assert_int_equal(store_past(f->rig.store), STORE_PAST_POWER);
-    open_volume(f);
+    one_open(f);
 }
 
 static void file_of_an_older_instance_is_not_believed(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     char old[sizeof f->rig.live + 8];
 
-    write_fill(f, 0, 1);
-    die(f);
+    one_put(f, 0, 1, 1);
+    one_die(f);
     snprintf(old, sizeof old, "%s.old", f->rig.live);
     assert_int_equal(rename(f->rig.live, old), 0);
-    assert_int_equal(open_store(f), 1); /* it goes on without, and writes */
-    open_volume(f);
-    write_fill(f, 0, 2);
-    assert_int_equal(rig_io(f->d, BLK_FLUSH, 0, 0, 0, NULL), 0);
-    free(f->live);
-    die(f);
+    assert_int_equal(one_start_again(f), 1); /* it goes on without, and writes */
+    one_open(f);
+    one_put(f, 0, 1, 2);
+    one_flush(f);
+    one_die(f);
     rig_live_put(&f->rig, NULL, 0);
     assert_int_equal(rmdir(f->rig.live), 0);
     assert_int_equal(rename(old, f->rig.live), 0); /* the older file is back */
-    assert_int_equal(open_store(f), 1);
-    open_volume(f);
+    assert_int_equal(one_start_again(f), 1);
+    one_open(f);
     expect_fill(f->d, 0, 4096, 2);
 }
 
 static void kill_before_the_epochs_grew_is_no_way_round_them(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
-    write_fill(f, 0, 1);
-    die(f);
+    one_put(f, 0, 1, 1);
+    one_die(f);
     rig_live_put(&f->rig, NULL, 0);
     rig_open(&f->rig); /* the power was lost; nobody has raised an epoch yet */
-    free(f->live);
-    f->live = rig_live_copy(&f->rig, &f->live_length);
-    sim_cut_at(f->sim, sim_count(f->sim));
-    rig_close(&f->rig);
-    sim_revive(f->sim);
-    rig_live_put(&f->rig, f->live, f->live_length);
-    assert_int_equal(open_store(f), 1);
-    open_volume(f);
+    one_die(f);
+    assert_int_equal(one_start_again(f), 1);
+    one_open(f);
 }
 
 static void clean_stop_leaves_no_file(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
-    write_fill(f, 0, 1);
-    rig_volume_close(f->v);
-    f->v = NULL;
-    rig_close(&f->rig);
+    one_put(f, 0, 1, 1);
+    one_stop(f);
     assert_int_equal(rmdir(f->rig.live), 0);
-    assert_int_equal(open_store(f), 0);
+    assert_int_equal(one_start_again(f), 0);
     assert_int_equal(store_past(f->rig.store), STORE_PAST_CLEAN);
 }
 
 static void directory_of_others_is_refused(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     struct store *s;
     struct err e = { 0 };
 
-    rig_volume_close(f->v);
-    f->v = NULL;
-    rig_close(&f->rig);
+    one_stop(f);
     assert_int_equal(chmod(f->rig.live, 0777), 0);
     const struct store_options o = rig_options(&f->rig);
     assert_int_equal(store_open(&o, &s, &e), -EACCES);
@@ -283,153 +191,67 @@ static void directory_of_others_is_refused(void **state)
 
 static void failed_volume_begins_an_epoch(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
-    write_fill(f, 0, 1);
-    assert_int_equal(rig_io(f->d, BLK_FLUSH, 0, 0, 0, NULL), 0);
-    write_fill(f, 4096, 2);
+    one_put(f, 0, 1, 1);
+    one_flush(f);
+    one_put(f, 1, 1, 2);
     sim_fail_next(f->sim, SIM_SYNC, 1, -EIO);
     assert_int_equal(rig_io(f->d, BLK_FLUSH, 0, 0, 0, NULL), -EIO);
-    die(f);
-    assert_int_equal(open_store(f), 1);
+    one_die(f);
+    assert_int_equal(one_start_again(f), 1);
     assert_int_equal(store_past(f->rig.store), STORE_PAST_KILLED);
-    open_volume(f);
+    one_open(f);
     expect_fill(f->d, 0, 4096, 1);
     expect_image(f->d, 4096, 4096); /* what was durable, for a new life */
-    rig_volume_close(f->v);
-    f->v = NULL;
-    rig_close(&f->rig);
-    assert_int_equal(open_store(f), 0); /* once */
+    one_stop(f);
+    assert_int_equal(one_start_again(f), 0); /* once */
 }
 
 static void failed_volume_is_named_though_it_was_closed(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
-    write_fill(f, 0, 1);
+    one_put(f, 0, 1, 1);
     sim_fail_next(f->sim, SIM_SYNC, 1, -EIO);
     assert_int_equal(rig_io(f->d, BLK_FLUSH, 0, 0, 0, NULL), -EIO);
-    rig_volume_close(f->v);
-    f->v = NULL;
-    rig_close(&f->rig);
-    assert_int_equal(open_store(f), 1);
+    one_stop(f);
+    assert_int_equal(one_start_again(f), 1);
 }
 
 static void failed_volume_in_its_new_epoch_is_like_any_other(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
-    write_fill(f, 0, 1);
+    one_put(f, 0, 1, 1);
     sim_fail_next(f->sim, SIM_SYNC, 1, -EIO);
     assert_int_equal(rig_io(f->d, BLK_FLUSH, 0, 0, 0, NULL), -EIO);
-    rig_volume_close(f->v);
-    f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 2);
-    f->d = volume_device(f->v);
-    write_fill(f, 4096, 2);
-    die(f);
-    assert_int_equal(open_store(f), 0);
-    f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 2);
-    f->d = volume_device(f->v);
+    one_close(f);
+    f->epoch = 2;
+    one_open(f);
+    one_put(f, 1, 1, 2);
+    one_die(f);
+    assert_int_equal(one_start_again(f), 0);
+    one_open(f);
     expect_fill(f->d, 4096, 4096, 2);
 }
 
 static void failed_journal_voids_all(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
-    write_fill(f, 0, 1);
+    one_put(f, 0, 1, 1);
     store_fail(f->rig.store, "the journal has failed");
     assert_int_equal(f->rig.failures, 1);
-    die(f);
-    assert_int_equal(open_store(f), 1);
+    one_die(f);
+    assert_int_equal(one_start_again(f), 1);
     assert_int_equal(store_past(f->rig.store), STORE_PAST_POWER);
-}
-
-static void layer_that_cannot_be_settled_stays_shut_until_the_next_start(void **state)
-{
-    struct fixture *f = *state;
-    struct volume_spec spec = {
-        .name = "v", .top = f->top, .below = rig_chain(f->image), .size_bytes = SIZE
-    };
-    struct err e = { 0 };
-
-    write_fill(f, 0, 1);
-    die(f);
-    assert_int_equal(open_store(f), 0);
-    sim_fail_next(f->sim, SIM_SYNC, 1, -EIO);
-    assert_int_equal(store_settle(f->rig.store, f->top, &e), -EIO);
-    assert_int_equal(volume_open(f->rig.store, &spec, NULL, &f->v, &e), -EIO);
-    assert_non_null(strstr(e.msg, "before the server was killed"));
-    f->v = NULL;
-    rig_close(&f->rig);
-    assert_int_equal(open_store(f), 1);
-    open_volume(f);
-}
-
-/* ---- settling ---------------------------------------------------------------------------------*/
-
-static void unopened_volume_is_settled(void **state)
-{
-    struct fixture *f = *state;
-    uint64_t data;
-
-    write_fill(f, 0, 1);
-    die(f);
-    assert_int_equal(open_store(f), 0);
-    CHECK(layer_usage(f->rig.store, f->top, &data, &e));
-    assert_int_equal(data, 4096);
-    assert_int_equal(live_used(f->rig.store->live), 1);
-    CHECK(store_settle(f->rig.store, f->top, &e));
-    assert_int_equal(live_used(f->rig.store->live), 0);
-    CHECK(store_settle(f->rig.store, f->top, &e)); /* nothing left to do */
-    sim_cut_at(f->sim, sim_count(f->sim));
-    rig_close(&f->rig);
-    sim_restore(f->sim);
-    rig_live_put(&f->rig, NULL, 0);
-    assert_int_equal(open_store(f), 0); /* clean: even the power may go */
-    open_volume(f);
-    expect_fill(f->d, 0, 4096, 1);
-}
-
-/* A commit of the catalog that was reported as failed, and is there after the kill: the layer that
- * was written to all the while is a sealed one. */
-static void layer_that_became_a_sealed_one_shows_what_was_answered(void **state)
-{
-    struct fixture *f = *state;
-    const struct layer_chain below = { .count = 2, .id = { f->top, f->image } };
-    struct volume_spec spec = { .name = "vol",
-                                .below = &below,
-                                .top = rig_new_id(),
-                                .size_bytes = SIZE,
-                                .generation = 1,
-                                .epoch = 1 };
-
-    write_fill(f, 4096, 0x11);
-    die(f);
-    assert_int_equal(open_store(f), 0);
-    CHECK(volume_open(f->rig.store, &spec, NULL, &f->v, &e));
-    f->d = volume_device(f->v);
-    expect_fill(f->d, 4096, 4096, 0x11);
-    expect_image(f->d, 8192, 4096);
-    assert_int_equal(live_used(f->rig.store->live), 0);
-}
-
-static void removed_layer_is_forgotten(void **state)
-{
-    struct fixture *f = *state;
-
-    write_fill(f, 0, 1);
-    die(f);
-    assert_int_equal(open_store(f), 0);
-    CHECK(layer_remove(f->rig.store, f->top, &e));
-    assert_int_equal(live_used(f->rig.store->live), 0);
-    assert_int_equal(rig_files(&f->rig), 2);
 }
 
 /* ---- room -------------------------------------------------------------------------------------*/
 
 /* A map of many pages over a live file of its own. */
-static struct live *small_live(struct fixture *f, uint32_t slots)
+static struct live *small_live(struct one_volume *f, uint32_t slots)
 {
     const struct live_options o = { .ops = &file_ops_real,
                                     .state_fd = f->rig.store->state_fd,
@@ -500,23 +322,19 @@ static void page_that_moves_keeps_what_it_said(void **state)
 
 static void quiet_volume_gives_its_room_back(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
-    write_fill(f, 0, 1);
+    one_put(f, 0, 1, 1);
     assert_int_equal(live_used(f->rig.store->live), 1);
-    for (int i = 0; i < 2; i++) { /* a commit, then the mark */
-        f->v->last_mutation_ns -= VOL_CLEAN_AFTER_NS;
-        fake_fire_timers();
-        fake_run();
-    }
+    one_be_quiet(f->v);
     assert_int_equal(f->v->mark.durable, DISK_CLEAN);
     assert_int_equal(live_used(f->rig.store->live), 0);
     expect_fill(f->d, 0, 4096, 1);
-    write_fill(f, 4096, 2);
+    one_put(f, 1, 1, 2);
     assert_int_equal(live_used(f->rig.store->live), 1);
-    die(f);
-    assert_int_equal(open_store(f), 0);
-    open_volume(f);
+    one_die(f);
+    assert_int_equal(one_start_again(f), 0);
+    one_open(f);
     expect_fill(f->d, 0, 4096, 1);
     expect_fill(f->d, 4096, 4096, 2);
 }
@@ -532,7 +350,7 @@ static int note_named(void *ctx, struct layer_id id)
 /* One volume is being written, one was long ago, one was closed. */
 static void loss_of_power_restarts_exactly_the_busy_ones(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     static struct layer_id named[4];
     struct layer_id *at = named, idle_top = rig_new_id(), clean_top = rig_new_id();
     struct volume *idle = rig_volume(&f->rig, idle_top, f->image, SIZE, 1);
@@ -542,12 +360,8 @@ static void loss_of_power_restarts_exactly_the_busy_ones(void **state)
     assert_int_equal(rig_io(volume_device(idle), BLK_WRITE, 0, 0, 4096, buf), 0);
     assert_int_equal(rig_io(volume_device(clean), BLK_WRITE, 0, 0, 4096, buf), 0);
     rig_volume_close(clean);
-    for (int i = 0; i < 2; i++) {
-        idle->last_mutation_ns -= VOL_CLEAN_AFTER_NS;
-        fake_fire_timers();
-        fake_run();
-    }
-    write_fill(f, 0, 2);
+    one_be_quiet(idle);
+    one_put(f, 0, 1, 2);
     sim_cut_at(f->sim, sim_count(f->sim));
     rig_volume_close(idle);
     rig_volume_close(f->v);
@@ -559,20 +373,19 @@ static void loss_of_power_restarts_exactly_the_busy_ones(void **state)
     assert_int_equal(at - named, 1);
     assert_memory_equal(&named[0], &f->top, sizeof f->top);
     CHECK(store_recovered(f->rig.store, &e));
-    open_volume(f);
+    one_open(f);
 }
 
 static void volume_without_room_for_its_map_waits(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint8_t buf[4096] = { 1 };
     int error;
 
-    rig_volume_close(f->v);
-    rig_close(&f->rig);
+    one_stop(f);
     f->rig.live_slots = 1;
-    open_store(f);
-    open_volume(f);
+    one_start_again(f);
+    one_open(f);
     struct volume *other = rig_volume(&f->rig, rig_new_id(), f->image, SIZE, 1);
     assert_int_equal(rig_io(volume_device(other), BLK_WRITE, 0, 0, 4096, buf), 0);
     rig_begin(f->d, BLK_WRITE, 0, 0, 4096, buf, &error);
@@ -585,7 +398,7 @@ static void volume_without_room_for_its_map_waits(void **state)
     assert_int_equal(f->rig.failures, 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, one_tear_down)
 
 int main(void)
 {
@@ -602,10 +415,6 @@ int main(void)
         TEST(failed_volume_is_named_though_it_was_closed),
         TEST(failed_volume_in_its_new_epoch_is_like_any_other),
         TEST(failed_journal_voids_all),
-        TEST(layer_that_cannot_be_settled_stays_shut_until_the_next_start),
-        TEST(unopened_volume_is_settled),
-        TEST(layer_that_became_a_sealed_one_shows_what_was_answered),
-        TEST(removed_layer_is_forgotten),
         TEST(pages_beyond_the_room_are_refused_until_others_go),
         TEST(page_that_moves_keeps_what_it_said),
         TEST(quiet_volume_gives_its_room_back),

@@ -5,66 +5,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/unit/store/fake_shard.h"
-#include "tests/unit/store/rig.h"
-#include "tests/unit/store/sim_ops.h"
+#include "tests/unit/store/one_volume.h"
 
 #define SIZE  (64u * 4096)
 #define BLOCK 4096u
 #define EVER  1000000u /* times that the disk is full */
 
-struct fixture {
-    struct rig rig;
-    struct sim *sim;
-    struct layer_id image, top;
-    struct volume *v;
-    struct blkdev *d;
-    uint8_t buf[4][BLOCK];
-    int error[8];
-};
-
-static void open_volume(struct fixture *f, uint64_t quota_bytes)
-{
-    f->rig.quota_bytes = quota_bytes;
-    f->top = rig_new_id();
-    f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 1);
-    f->d = volume_device(f->v);
-}
-
 static int set_up(void **state)
 {
-    struct fixture *f = calloc(1, sizeof *f);
+    struct one_volume *f = *state = one_new(SIZE);
 
-    rig_init(&f->rig);
-    f->sim = sim_new(1);
-    f->rig.ops = sim_ops(f->sim);
-    rig_open(&f->rig);
-    f->image = rig_image(&f->rig, SIZE);
-    for (int i = 0; i < 4; i++)
-        memset(f->buf[i], 0xA0 + i, BLOCK);
-    *state = f;
+    one_start(f);
     return 0;
 }
 
-static int tear_down(void **state)
+static void open_volume(struct one_volume *f, uint64_t quota_bytes)
 {
-    struct fixture *f = *state;
-
-    sim_full(f->sim, 0, 0);
-    if (f->v)
-        rig_volume_close(f->v);
-    rig_close(&f->rig);
-    rig_remove(&f->rig);
-    sim_free(f->sim);
-    free(f);
-    return 0;
-}
-
-/* Writes block b whole, with the byte of buf[i]; error[i] says how it ended. */
-static void write_block(struct fixture *f, unsigned b, int i)
-{
-    rig_begin(f->d, BLK_WRITE, 0, (uint64_t)b * BLOCK, BLOCK, f->buf[i], &f->error[i]);
-    fake_run();
+    f->rig.quota_bytes = quota_bytes;
+    one_open(f);
 }
 
 static void let_time_pass(void)
@@ -75,12 +33,12 @@ static void let_time_pass(void)
 
 static void first_write_on_a_full_disk_waits_for_its_files(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
     open_volume(f, 0);
     sim_full(f->sim, 0, EVER);
-    write_block(f, 1, 0);
-    write_block(f, 2, 1);
+    one_begin_put(f, 1, 0);
+    one_begin_put(f, 2, 1);
     assert_int_equal(f->error[0], PENDING);
     assert_int_equal(f->error[1], PENDING);
     assert_int_equal(f->rig.parked, 1);
@@ -98,14 +56,14 @@ static void first_write_on_a_full_disk_waits_for_its_files(void **state)
 
 static void blocks_that_have_their_room_are_written_while_others_wait(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
     open_volume(f, 2 * BLOCK);
-    write_block(f, 1, 0);
-    write_block(f, 2, 0);
-    write_block(f, 3, 1);
+    one_begin_put(f, 1, 0);
+    one_begin_put(f, 2, 0);
+    one_begin_put(f, 3, 1);
     assert_int_equal(f->error[1], PENDING);
-    write_block(f, 2, 2);
+    one_begin_put(f, 2, 2);
     assert_int_equal(f->error[2], 0);
     expect_fill(f->d, 2 * BLOCK, BLOCK, 0xA2);
     expect_image(f->d, 3 * BLOCK, BLOCK);
@@ -113,13 +71,13 @@ static void blocks_that_have_their_room_are_written_while_others_wait(void **sta
 
 static void quota_that_grows_lets_go_on_what_fits(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
     open_volume(f, BLOCK);
-    write_block(f, 1, 0);
+    one_begin_put(f, 1, 0);
     assert_int_equal(f->error[0], 0);
-    write_block(f, 2, 1);
-    write_block(f, 3, 2);
+    one_begin_put(f, 2, 1);
+    one_begin_put(f, 3, 2);
     assert_int_equal(f->error[1], PENDING);
     assert_non_null(strstr(f->rig.why, "over its quota of 4096 bytes"));
     volume_set_quota(f->v, 2 * BLOCK);
@@ -135,11 +93,11 @@ static void quota_that_grows_lets_go_on_what_fits(void **state)
 
 static void trim_makes_room_under_the_quota(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
     open_volume(f, BLOCK);
-    write_block(f, 1, 0);
-    write_block(f, 2, 1);
+    one_begin_put(f, 1, 0);
+    one_begin_put(f, 2, 1);
     assert_int_equal(f->error[1], PENDING);
     assert_int_equal(rig_io(f->d, BLK_TRIM, 0, BLOCK, BLOCK, NULL), 0);
     fake_run();
@@ -150,7 +108,7 @@ static void trim_makes_room_under_the_quota(void **state)
 
 static void first_touches_that_run_count_against_the_quota(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint8_t *big = calloc(1, SIZE);
     unsigned waiting = 0;
 
@@ -172,51 +130,50 @@ static void first_touches_that_run_count_against_the_quota(void **state)
 
 static void parked_writes_keep_their_order(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
     open_volume(f, BLOCK);
-    write_block(f, 1, 0);
-    for (int i = 1; i < 4; i++)
-        write_block(f, 5, i); /* the same block: the last one must win */
-    for (int i = 1; i < 4; i++)
+    one_begin_put(f, 1, 0);
+    for (unsigned i = 1; i < 4; i++)
+        one_begin_put(f, 5, i); /* the same block: the last one must win */
+    for (unsigned i = 1; i < 4; i++)
         assert_int_equal(f->error[i], PENDING);
     let_time_pass();
     let_time_pass();
     volume_set_quota(f->v, 0);
     fake_run();
-    for (int i = 1; i < 4; i++)
+    for (unsigned i = 1; i < 4; i++)
         assert_int_equal(f->error[i], 0);
     expect_fill(f->d, 5 * BLOCK, BLOCK, 0xA3);
 }
 
 static void full_disk_stops_no_flush(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
     open_volume(f, 0);
-    write_block(f, 1, 0);
+    one_begin_put(f, 1, 0);
     sim_full(f->sim, 0, EVER);
-    write_block(f, 2, 1);
+    one_begin_put(f, 2, 1);
     assert_int_equal(f->error[1], PENDING);
     assert_int_equal(rig_io(f->d, BLK_FLUSH, 0, 0, 0, NULL), 0);
     assert_int_equal(f->error[1], PENDING);
-    rig_volume_close(f->v);
-    f->v = NULL;
+    one_close(f);
     assert_int_equal(f->error[1], -ESHUTDOWN);
     assert_int_equal(f->rig.parked, 0);
 }
 
 static void connection_that_ends_takes_its_parked_writes_along(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
     open_volume(f, BLOCK);
-    write_block(f, 1, 0);
-    write_block(f, 2, 1);
+    one_begin_put(f, 1, 0);
+    one_begin_put(f, 2, 1);
     blk_drop(f->d);
     assert_int_equal(f->error[1], -ESHUTDOWN);
     assert_int_equal(f->rig.parked, 0);
-    write_block(f, 1, 2); /* the next connection */
+    one_begin_put(f, 1, 2); /* the next connection */
     volume_set_quota(f->v, 0);
     let_time_pass();
     expect_fill(f->d, BLOCK, BLOCK, 0xA2);
@@ -226,19 +183,19 @@ static void connection_that_ends_takes_its_parked_writes_along(void **state)
 /* It would wait for room, and the connection that comes next for it. */
 static void write_that_ran_when_its_connection_ended_is_not_parked(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
     open_volume(f, 0);
     sim_full(f->sim, 0, EVER);
     fake_hold(fake_slow_pool(), true);
-    write_block(f, 1, 0);
+    one_begin_put(f, 1, 0);
     blk_drop(f->d);
     assert_int_equal(f->error[0], PENDING);
     fake_hold(fake_slow_pool(), false);
     fake_run();
     assert_int_equal(f->error[0], -ESHUTDOWN);
     assert_int_equal(f->rig.parked, 0);
-    write_block(f, 1, 1); /* the next connection */
+    one_begin_put(f, 1, 1); /* the next connection */
     assert_int_equal(f->error[1], PENDING);
     sim_full(f->sim, 0, 0);
     let_time_pass();
@@ -247,13 +204,14 @@ static void write_that_ran_when_its_connection_ended_is_not_parked(void **state)
 
 static void room_on_the_disk_wakes_every_volume(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     struct volume *other = rig_volume(&f->rig, rig_new_id(), f->image, SIZE, 1);
+    uint8_t buf[BLOCK] = { 1 };
 
     open_volume(f, 0);
     sim_full(f->sim, 0, EVER);
-    write_block(f, 1, 0);
-    rig_begin(volume_device(other), BLK_WRITE, 0, 0, BLOCK, f->buf[1], &f->error[1]);
+    one_begin_put(f, 1, 0);
+    rig_begin(volume_device(other), BLK_WRITE, 0, 0, BLOCK, buf, &f->error[1]);
     fake_run();
     assert_int_equal(f->rig.parked, 2);
     sim_full(f->sim, 0, 0);
@@ -266,11 +224,11 @@ static void room_on_the_disk_wakes_every_volume(void **state)
 
 static void failed_volume_answers_what_it_parked(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
     open_volume(f, BLOCK);
-    write_block(f, 1, 0);
-    write_block(f, 2, 1);
+    one_begin_put(f, 1, 0);
+    one_begin_put(f, 2, 1);
     sim_fail_next(f->sim, SIM_SYNC, 1, -EIO);
     assert_int_equal(rig_io(f->d, BLK_FLUSH, 0, 0, 0, NULL), -EIO);
     fake_run();
@@ -285,13 +243,13 @@ static void note_drained(void *ctx)
 
 static void discarded_volume_waits_for_what_runs_and_commits_nothing(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     bool drained = false;
 
     open_volume(f, 0);
-    write_block(f, 1, 0);
+    one_begin_put(f, 1, 0);
     assert_int_equal(rig_io(f->d, BLK_FLUSH, 0, 0, 0, NULL), 0);
-    write_block(f, 2, 1);
+    one_begin_put(f, 2, 1);
     uint64_t syncs = sim_count_of(f->sim, SIM_SYNC);
     fake_hold(fake_slow_pool(), true);
     rig_begin(f->d, BLK_TRIM, 0, BLOCK, BLOCK, NULL, &f->error[2]); /* its punch must be over */
@@ -308,7 +266,7 @@ static void discarded_volume_waits_for_what_runs_and_commits_nothing(void **stat
     assert_int_equal(sim_count_of(f->sim, SIM_SYNC), syncs);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, one_tear_down)
 
 int main(void)
 {

@@ -6,58 +6,22 @@
 
 #include "server/store/store_state.h"
 #include "server/store/volume.h"
-#include "tests/unit/store/fake_shard.h"
-#include "tests/unit/store/rig.h"
+#include "tests/unit/store/one_volume.h"
 
 #define SIZE (1u << 20)
 
-struct fixture {
-    struct rig rig;
-    struct layer_id image, top;
-    struct volume *v;
-    struct blkdev *d;
-};
-
 static int set_up(void **state)
 {
-    struct fixture *f = calloc(1, sizeof *f);
+    struct one_volume *f = *state = one_new(SIZE);
 
-    rig_init(&f->rig);
-    rig_open(&f->rig);
-    f->image = rig_image(&f->rig, SIZE);
-    f->top = rig_new_id();
-    f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 1);
-    f->d = volume_device(f->v);
-    *state = f;
+    one_start(f);
+    one_open(f);
     return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-
-    fake_hold(fake_slow_pool(), false);
-    fake_hold(fake_read_pool(), false);
-    if (f->v)
-        rig_volume_close(f->v);
-    rig_close(&f->rig);
-    rig_remove(&f->rig);
-    free(f);
-    return 0;
-}
-
-static void reopen(struct fixture *f)
-{
-    rig_volume_close(f->v);
-    rig_close(&f->rig);
-    rig_open(&f->rig);
-    f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 1);
-    f->d = volume_device(f->v);
 }
 
 static void untouched_volume_reads_as_its_image(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
     expect_image(f->d, 0, SIZE);
     expect_image(f->d, 512 * 5, 512 * 9);
@@ -65,7 +29,7 @@ static void untouched_volume_reads_as_its_image(void **state)
 
 static void whole_blocks_are_written(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     static uint8_t buf[8192];
 
     memset(buf, 0xAB, sizeof buf);
@@ -77,7 +41,7 @@ static void whole_blocks_are_written(void **state)
 
 static void first_touch_of_a_part_keeps_the_rest_of_the_block(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     static uint8_t buf[512 * 12];
 
     memset(buf, 0xCD, sizeof buf);
@@ -85,27 +49,27 @@ static void first_touch_of_a_part_keeps_the_rest_of_the_block(void **state)
     expect_image(f->d, 0, 512 * 3);
     expect_fill(f->d, 512 * 3, sizeof buf, 0xCD);
     expect_image(f->d, 512 * 15, SIZE - 512 * 15);
-    reopen(f);
+    one_reopen(f);
     expect_image(f->d, 0, 512 * 3);
     expect_fill(f->d, 512 * 3, sizeof buf, 0xCD);
 }
 
 static void trim_makes_whole_blocks_zero_and_leaves_partial_ones(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
     assert_int_equal(rig_io(f->d, BLK_TRIM, 0, 4096 + 512, 3 * 4096, NULL), 0);
     expect_image(f->d, 0, 8192);
     expect_fill(f->d, 8192, 8192, 0);
     expect_image(f->d, 16384, SIZE - 16384);
-    reopen(f);
+    one_reopen(f);
     expect_fill(f->d, 8192, 8192, 0);
     expect_image(f->d, 16384, 4096);
 }
 
 static void write_zeroes_zeroes_partial_blocks_too(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
 
     assert_int_equal(rig_io(f->d, BLK_ZERO, 0, 4096 + 512, 3 * 4096, NULL), 0);
     expect_image(f->d, 0, 4096 + 512);
@@ -115,7 +79,7 @@ static void write_zeroes_zeroes_partial_blocks_too(void **state)
 
 static void part_of_a_zeroed_block_is_written_over_zeros(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint8_t buf[512];
 
     memset(buf, 0x11, sizeof buf);
@@ -134,7 +98,7 @@ static void no_answer(struct blk_req *r)
 
 static void status_tells_data_from_holes(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     struct blk_extent extents[8];
     struct blk_req r = { .op = BLK_STATUS,
                          .offset = 512,
@@ -160,7 +124,7 @@ static void status_tells_data_from_holes(void **state)
 
 static void flush_returns_only_after_the_sync(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint8_t buf[4096] = { 1 };
     int error;
 
@@ -176,7 +140,7 @@ static void flush_returns_only_after_the_sync(void **state)
 
 static void flush_that_comes_later_waits_for_the_next_commit(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint8_t buf[4096] = { 1 };
     int first, second;
 
@@ -197,7 +161,7 @@ static void flush_that_comes_later_waits_for_the_next_commit(void **state)
 
 static void first_answer_waits_for_the_open_mark(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint8_t buf[4096] = { 1 };
     int error;
 
@@ -216,7 +180,7 @@ static void first_answer_waits_for_the_open_mark(void **state)
 
 static void write_after_trim_waits_for_the_punch(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint8_t buf[4096];
     int error;
 
@@ -238,16 +202,19 @@ static void write_after_trim_waits_for_the_punch(void **state)
 
 static void two_first_touches_of_one_block_both_last(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint8_t a[512], b[512];
     int first, second;
 
     memset(a, 0xA0, sizeof a);
     memset(b, 0xB0, sizeof b);
+    sim_be_plain(f->sim);
+    sim_fail_next(f->sim, SIM_READ, 1, -EAGAIN); /* not in the page cache */
     fake_hold(fake_read_pool(), true);
     rig_begin(f->d, BLK_WRITE, 0, 0, 512, a, &first);
     rig_begin(f->d, BLK_WRITE, 0, 512, 512, b, &second);
     fake_run();
+    assert_int_equal(fake_jobs(fake_read_pool()), 1);
     fake_hold(fake_read_pool(), false);
     fake_run();
     assert_int_equal(first, 0);
@@ -259,7 +226,7 @@ static void two_first_touches_of_one_block_both_last(void **state)
 
 static void volumes_do_not_see_each_other(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     struct volume *other = rig_volume(&f->rig, rig_new_id(), f->image, SIZE, 1);
     uint8_t buf[4096];
 
@@ -275,7 +242,7 @@ static void volumes_do_not_see_each_other(void **state)
 
 static void volume_may_be_larger_than_its_image_and_end_in_a_part_of_a_block(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint64_t size = SIZE + 3 * 4096 + 1536;
     struct layer_id top = rig_new_id();
     struct volume *v = rig_volume(&f->rig, top, f->image, size, 1);
@@ -298,7 +265,7 @@ static void volume_may_be_larger_than_its_image_and_end_in_a_part_of_a_block(voi
 
 static void zeroes_without_a_hole_take_space(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint64_t data;
 
     assert_int_equal(rig_io(f->d, BLK_ZERO, BLK_NO_HOLE, 512, 64 * 1024, NULL), 0);
@@ -313,7 +280,7 @@ static void zeroes_without_a_hole_take_space(void **state)
 
 static void long_trim_is_done_in_pieces(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint64_t size = 300ull << 20;
     struct volume *v = rig_volume(&f->rig, rig_new_id(), f->image, size, 1);
     struct blkdev *d = volume_device(v);
@@ -332,7 +299,7 @@ static void long_trim_is_done_in_pieces(void **state)
  */
 static void very_many_changes_are_one_flush(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     const uint64_t size = 70ull << 26, step = 3 * 4096; /* 70 map pages */
     struct layer_id top = rig_new_id();
     struct volume *v = rig_volume(&f->rig, top, f->image, size, 1);
@@ -350,10 +317,7 @@ static void very_many_changes_are_one_flush(void **state)
     v = rig_volume(&f->rig, top, f->image, size, 1); /* by the journal */
     expect_fill(volume_device(v), (69ull << 26) + 4096, 4096, 0x77);
     rig_volume_close(v);
-    rig_volume_close(f->v);
-    rig_close(&f->rig);
-    rig_open(&f->rig);
-    f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 1);
+    one_reopen(f);
     v = rig_volume(&f->rig, top, f->image, size, 1); /* by its map file */
     for (uint64_t page = 0; page < 70; page++)
         expect_fill(volume_device(v), (page << 26) + 4096, 4096, 0x77);
@@ -364,7 +328,7 @@ static void very_many_changes_are_one_flush(void **state)
 
 static void untouched_volume_has_no_files(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint8_t buf[4096] = { 1 };
 
     assert_int_equal(rig_io(f->d, BLK_READ, 0, 0, 4096, buf), 0);
@@ -376,31 +340,20 @@ static void untouched_volume_has_no_files(void **state)
 
 static void reopened_volume_has_what_is_in_the_journal_alone(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint8_t buf[4096];
 
     memset(buf, 0x66, sizeof buf);
     assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 8192, 4096, buf), 0);
-    rig_volume_close(f->v);
-    f->v = rig_volume(&f->rig, f->top, f->image, SIZE, 1);
-    f->d = volume_device(f->v);
+    one_close(f);
+    one_open(f);
     expect_fill(f->d, 8192, 4096, 0x66);
     expect_image(f->d, 0, 8192);
 }
 
-/* Pretends that nothing was written for a while. */
-static void let_time_pass(struct fixture *f)
-{
-    f->v->last_mutation_ns -= VOL_CLEAN_AFTER_NS;
-    for (int i = 0; i < 3; i++) {
-        fake_fire_timers();
-        fake_run();
-    }
-}
-
 static void quiet_volume_is_committed_and_marked_clean(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint8_t buf[4096] = { 1 };
 
     assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 0, 4096, buf), 0);
@@ -409,7 +362,7 @@ static void quiet_volume_is_committed_and_marked_clean(void **state)
     fake_fire_timers();
     fake_run();
     assert_int_equal(f->v->mark.durable, DISK_OPEN); /* too early */
-    let_time_pass(f);
+    one_be_quiet(f->v);
     assert_int_equal(f->v->mark.durable, DISK_CLEAN);
     assert_false(f->v->mark.busy);
     assert_false(f->v->dirty);
@@ -419,7 +372,7 @@ static void quiet_volume_is_committed_and_marked_clean(void **state)
 
 static void write_while_the_clean_mark_is_written_is_answered_after_open(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint8_t buf[4096] = { 1 };
     int error;
 
@@ -446,7 +399,7 @@ static void note_drained(void *ctx)
 
 static void closed_volume_refuses_requests(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     uint8_t buf[4096] = { 1 };
     int write_error, read_error;
     bool drained = false;
@@ -462,7 +415,7 @@ static void closed_volume_refuses_requests(void **state)
     f->v = NULL;
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, one_tear_down)
 
 int main(void)
 {
