@@ -139,6 +139,14 @@ static void count_refusal(struct peer *p)
         peer_end(p, "it is guessing names");
 }
 
+static void refuse(struct peer *p, int error, const char *why)
+{
+    service_log_refusal(p, why);
+    p->name[0] = '\0';
+    nbds_refuse(p->session, error, why);
+    count_refusal(p);
+}
+
 static void look_up(struct peer *p)
 {
     struct err e = { 0 };
@@ -166,12 +174,9 @@ static void on_ready(struct export_peer *ep, struct export_session *session, str
         return;
     }
     if (!session) {
-        service_log_refusal(p, why);
         p->phase = PEER_HANDSHAKE;
-        p->name[0] = '\0';
         service_set_deadline(p, p->deadline_ns);
-        nbds_refuse(p->session, error, why);
-        count_refusal(p);
+        refuse(p, error, why);
     } else {
         log_info("nbd %s: opened by %s", p->name, p->address);
         p->phase = PEER_SERVING;
@@ -183,17 +188,32 @@ static void on_ready(struct export_peer *ep, struct export_session *session, str
     conn_resume(&p->conn);
 }
 
-static void start_opening(struct peer *p)
+static bool is_image(const struct peer *p)
+{
+    uint64_t size;
+    bool writable;
+
+    int rc = export_peek(p->service->exports, nbds_export_name(p->session), &size, &writable, NULL);
+    return rc == 0 && !writable;
+}
+
+/* True: it was refused at once. */
+static bool start_opening(struct peer *p)
 {
     int64_t deadline_ns = p->deadline_ns;
 
     note_name(p);
+    if (!service_admit(p, is_image(p))) {
+        refuse(p, -ESHUTDOWN, "too many connections to images: try again later");
+        return true;
+    }
     service_set_deadline(p, 0); /* draining the old connection may take its time */
     p->deadline_ns = deadline_ns;
     p->phase = PEER_OPENING;
     p->opening = true;
     p->as_peer.cut = on_cut;
     export_open(p->service->exports, nbds_export_name(p->session), &p->as_peer, on_ready);
+    return false;
 }
 
 /* ---- the connection -------------------------------------------------------------------------- */
@@ -222,8 +242,7 @@ static bool answer(struct peer *p, int want)
         look_up(p);
         return true;
     case NBDS_WANT_OPEN:
-        start_opening(p);
-        return false;
+        return start_opening(p);
     case NBDS_WANT_BUFFER:
         return transfer_want_buffer(p);
     case NBDS_WANT_BACKEND:

@@ -47,7 +47,8 @@ struct peer {
     char name[80]; /* the export's, without its token; "" before it has named one */
 
     struct export_peer as_peer;
-    bool opening; /* ready() has not come yet */
+    bool opening;  /* ready() has not come yet */
+    bool of_image; /* counted in the service's images */
     struct export_session *export;
     struct export_stats *stats; /* of the export; while `export` is set */
     struct blkdev *device;
@@ -85,6 +86,7 @@ struct nbd_service {
 
     struct peer_list peers, timed /* soonest first */, starving;
     unsigned peer_count, handshaking;
+    unsigned image_count; /* of the peers: that read an image */
     struct shard_timer timer;
 
     struct bufpool buffers;
@@ -145,6 +147,8 @@ void peer_settle(struct peer *p);
 
 /* Logs that the peer is not let in, unless too many such lines have been written this second. */
 void service_log_refusal(struct peer *p, const char *why);
+/* It names an export, of an image or not.  False: images have all the places that are theirs. */
+bool service_admit(struct peer *p, bool image);
 /* The peer must have moved on by then; 0 = no limit any more. */
 void service_set_deadline(struct peer *p, int64_t deadline_ns);
 /* The peer is about to be freed. */

@@ -139,11 +139,24 @@ static void check_stopped(struct nbd_service *n)
         sem_post(n->stopped);
 }
 
+/* An image may have any number of connections, but all of them no more than half of the places:
+ * with those who shake hands, a quarter is always left to volumes. */
+bool service_admit(struct peer *p, bool image)
+{
+    struct nbd_service *n = p->service;
+
+    n->image_count -= p->of_image;
+    p->of_image = image && n->image_count < n->limits.connections / 2;
+    n->image_count += p->of_image;
+    return p->of_image == image;
+}
+
 void service_forget(struct peer *p)
 {
     struct nbd_service *n = p->service;
 
     assert(!p->timed && !p->starving);
+    service_admit(p, false);
     TAILQ_REMOVE(&n->peers, p, all);
     n->peer_count--;
     check_stopped(n);

@@ -16,7 +16,7 @@ struct nbd_tls;
 struct shard;
 
 struct nbd_limits {
-    unsigned connections;       /* 0 = 4,096; more are refused at once */
+    unsigned connections;       /* 0 = 4,096; more are refused at once; images have half of them */
     unsigned handshaking;       /* 0 = 1,024; when full the oldest that has named no export goes */
     unsigned handshake_seconds; /* 0 = 10; a peer that is not through by then is dropped */
     const struct nbd_tls *tls;  /* NULL = none is offered; outlives the service */

@@ -255,6 +255,55 @@ static void more_connections_than_allowed_are_refused(void **state)
     scene_stop(s);
 }
 
+/* Asks for disk 2 by GO: is it refused, and in these words? */
+static bool image_is_refused(struct scene *s, const char *words)
+{
+    struct {
+        uint8_t hello[18], head[16];
+        uint32_t length;
+        char text[64];
+    } __attribute__((packed)) reply;
+    char name[EXPORT_NAME_SIZE];
+    int fd = raw_dial(s->r);
+
+    s->w.length = 0;
+    wire_be32(&s->w, 1);
+    wire_go(&s->w, NBDW_OPT_GO, rig_name(name, 2, BAD), NULL, 0);
+    raw_put(fd, &s->w);
+    raw_get(fd, &reply, offsetof(__typeof__(reply), text));
+    bool refused = ntohl(reply.length) == strlen(words);
+    if (refused) {
+        raw_get(fd, reply.text, strlen(words));
+        assert_memory_equal(reply.text, words, strlen(words));
+    }
+    close(fd);
+    return refused;
+}
+
+static void many_readers_of_an_image_leave_room_for_volumes(void **state)
+{
+    struct nbd_limits limits = { .connections = 128 };
+    struct scene *s = scene_start(&limits);
+    static const char words[] = "too many connections to images: try again later";
+    int64_t deadline_ns = clock_mono_ns() + 20 * NS_PER_S;
+    int fds[64];
+
+    (void)state;
+    rig_grant(s->r, 2, false, BAD);
+    for (unsigned i = 0; i < 64; i++)
+        fds[i] = raw_opened(s->r, 2, BAD, &s->w);
+    assert_true(image_is_refused(s, words));
+    int volume = raw_opened(s->r, 1, BAD, &s->w);
+    raw_expect_alive(volume, &s->w);
+    close(fds[0]);
+    while (image_is_refused(s, words)) /* until it was noticed that one has gone */
+        assert_true(clock_mono_ns() < deadline_ns);
+    for (unsigned i = 1; i < 64; i++)
+        close(fds[i]);
+    close(volume);
+    scene_stop(s);
+}
+
 static long resident_pages(void)
 {
     FILE *f = fopen("/proc/self/statm", "re");
@@ -446,6 +495,7 @@ int main(void)
         cmocka_unit_test(a_silent_client_is_dropped_in_time),
         cmocka_unit_test(when_too_many_shake_hands_the_oldest_goes),
         cmocka_unit_test(more_connections_than_allowed_are_refused),
+        cmocka_unit_test(many_readers_of_an_image_leave_room_for_volumes),
         cmocka_unit_test(a_thousand_idle_connections_disturb_nobody),
         cmocka_unit_test(without_descriptors_new_clients_wait_and_old_ones_go_on),
         cmocka_unit_test(a_client_that_reads_no_answers_stops_only_itself),
