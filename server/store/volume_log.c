@@ -57,14 +57,21 @@ void vol_log_unknown(struct volume *v)
 
 /* ---- a commit ---------------------------------------------------------------------------------*/
 
+/* CLEAN is on its way, and OPEN can only come behind what is logged now: a process that finds no
+ * more than that takes the file to be synced. */
+static bool turns_clean(const struct volume *v)
+{
+    return v->mark.busy && v->mark.writing == DISK_CLEAN;
+}
+
 /* Who waits, and for what, allows it; and nobody else writes to the file just now. */
 static bool may_log(const struct volume *v)
 {
     const struct journal *j = &v->store->journal;
 
     return j->takes_data && v->store->log_blocks && !v->commit.wanted && !v->closing &&
-           !v->held_back && !v->writer.busy && !v->log.too_many && v->log.count &&
-           v->log.count <= v->store->log_blocks &&
+           !v->held_back && !turns_clean(v) && !v->writer.busy && !v->log.too_many &&
+           v->log.count && v->log.count <= v->store->log_blocks &&
            v->log.count * sizeof(struct disk_record_data) <= jnl_batch_max(j) / 2;
 }
 

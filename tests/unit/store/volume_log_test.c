@@ -245,6 +245,53 @@ static void what_is_logged_while_it_pays_is_owed_still(void **state)
     assert_true(f->v->log.owed);
 }
 
+/* As the image has it, or of one byte. */
+static void expect_image_or_fill(struct fixture *f, uint64_t block, uint8_t fill)
+{
+    uint8_t got[512];
+
+    assert_int_equal(rig_io(f->d, BLK_READ, 0, block * 4096, sizeof got, got), 0);
+    if (got[0] == fill)
+        expect_fill(f->d, block * 4096, 4096, fill);
+    else
+        expect_image(f->d, block * 4096, 4096);
+}
+
+/* The journal ends with CLEAN and, behind it, a flush that came while that was being written; the
+ * OPEN of the write before that flush is not there. */
+static void kill_behind_a_clean_mark_leaves_old_or_new(void **state)
+{
+    struct fixture *f = *state;
+    struct journal *j = &f->rig.store->journal;
+    uint8_t *buf = malloc(4096);
+    int others, wrote, flushed;
+
+    memset(buf, 2, 4096);
+    f->other = rig_volume(&f->rig, rig_new_id(), f->image, SIZE, 1);
+    assert_int_equal(rig_io(volume_device(f->other), BLK_WRITE, BLK_FUA, 0, 4096, buf), 0);
+    put(f, 0, 1, 1);
+    f->v->last_mutation_ns -= VOL_CLEAN_AFTER_NS;
+    fake_fire_timers(); /* its commit */
+    fake_run();
+    fake_hold(fake_slow_pool(), true);
+    rig_begin(volume_device(f->other), BLK_WRITE, BLK_FUA, 0, 4096, buf, &others);
+    f->v->last_mutation_ns -= VOL_CLEAN_AFTER_NS;
+    fake_fire_timers(); /* its mark, which waits for the other's records */
+    assert_true(f->v->mark.busy);
+    rig_begin(f->d, BLK_WRITE, 0, 6 * 4096, 4096, buf, &wrote);
+    rig_begin(f->d, BLK_FLUSH, 0, 0, 0, NULL, &flushed);
+    fake_hold(fake_slow_pool(), false);
+    for (uint64_t before = j->next_seq; j->next_seq == before;)
+        assert_true(fake_step());
+    while (fake_jobs(fake_slow_pool()))
+        assert_true(fake_step());
+    assert_int_equal(wrote, PENDING);
+    be_killed_and(f, others_fill_the_journal);
+    lose_power(f);
+    expect_image_or_fill(f, 6, 2);
+    free(buf);
+}
+
 /* ---- an error of the file ---------------------------------------------------------------------*/
 
 static void fail_to_pay_at(struct one_volume *f, enum sim_op op)
@@ -302,6 +349,7 @@ int main(void)
         TEST(power_that_goes_after_a_kill_takes_nothing_that_was_flushed),
         TEST(journal_that_was_full_many_times_has_lost_nothing),
         TEST(what_is_logged_while_it_pays_is_owed_still),
+        TEST(kill_behind_a_clean_mark_leaves_old_or_new),
         TEST(failed_writing_back_fails_the_volume),
         TEST(failed_sync_of_what_is_owed_fails_the_volume),
     };
