@@ -246,7 +246,7 @@ static void what_is_logged_while_it_pays_is_owed_still(void **state)
 }
 
 /* As the image has it, or of one byte. */
-static void expect_image_or_fill(struct fixture *f, uint64_t block, uint8_t fill)
+static void expect_image_or_fill(struct one_volume *f, uint64_t block, uint8_t fill)
 {
     uint8_t got[512];
 
@@ -261,15 +261,15 @@ static void expect_image_or_fill(struct fixture *f, uint64_t block, uint8_t fill
  * OPEN of the write before that flush is not there. */
 static void kill_behind_a_clean_mark_leaves_old_or_new(void **state)
 {
-    struct fixture *f = *state;
+    struct one_volume *f = *state;
     struct journal *j = &f->rig.store->journal;
     uint8_t *buf = malloc(4096);
     int others, wrote, flushed;
 
     memset(buf, 2, 4096);
-    f->other = rig_volume(&f->rig, rig_new_id(), f->image, SIZE, 1);
+    f->other = rig_volume(&f->rig, rig_new_id(), f->image, f->size_bytes, 1);
     assert_int_equal(rig_io(volume_device(f->other), BLK_WRITE, BLK_FUA, 0, 4096, buf), 0);
-    put(f, 0, 1, 1);
+    one_put(f, 0, 1, 1);
     f->v->last_mutation_ns -= VOL_CLEAN_AFTER_NS;
     fake_fire_timers(); /* its commit */
     fake_run();
@@ -286,8 +286,11 @@ static void kill_behind_a_clean_mark_leaves_old_or_new(void **state)
     while (fake_jobs(fake_slow_pool()))
         assert_true(fake_step());
     assert_int_equal(wrote, PENDING);
-    be_killed_and(f, others_fill_the_journal);
-    lose_power(f);
+    one_die(f);
+    one_start_again(f);
+    one_others_flush(f, 150); /* both halves of the journal, several times */
+    one_open(f);
+    one_lose_power(f);
     expect_image_or_fill(f, 6, 2);
     free(buf);
 }
