@@ -48,10 +48,11 @@ static void mark_kick(struct volume *v)
 }
 
 /* Marked clean, and nothing has begun since: the process after this one needs nothing to know what
- * is in the map, and others may have the room. */
+ * is in the map, and others may have the room.  Not while others wait for a seal, which does it. */
 static void leave_live(struct volume *v)
 {
-    if (v->mark.wanted == DISK_CLEAN && !v->mutators && map_leave_home(&v->top->map) == 0)
+    if (!v->held_back && v->mark.wanted == DISK_CLEAN && !v->mutators &&
+        map_leave_home(&v->top->map) == 0)
         live_release(v->store->live, v->top->id);
 }
 

@@ -51,6 +51,7 @@ struct seal_member {
     bool committing;           /* HOLDING: its commit was begun */
     bool empty;                /* the top stays */
     bool left;                 /* its volume has closed since it holds still */
+    bool sealed;               /* the new top has taken over */
     struct layer *fresh, *old; /* the new top; the old one, counted when it holds still … */
     struct stack *below;       /* … with what it lies on */
     struct stack *stack;       /* old on below */
@@ -360,8 +361,8 @@ static void swap_top(struct seal_member *m)
     chain_replace_below(s, &v->chain, m->stack);
     m->stack = NULL;
     store_top_sealed(s, m->old);
-    live_release(s->live, m->old->id); /* it is all durable */
-    store_layer_put(s, m->old);        /* the volume's count */
+    store_layer_put(s, m->old); /* the volume's count */
+    m->sealed = true;
     v->files = FILES_NONE;
     v->mark.durable = v->mark.wanted = DISK_CLEAN;
 }
@@ -460,8 +461,8 @@ static void free_seal(struct store_seal *seal)
         struct seal_member *m = &seal->members[i];
         store_stack_put(seal->s, m->stack);
         store_stack_put(seal->s, m->below);
-        if (m->left)
-            live_release(seal->s->live, m->old->id); /* all durable, as it held still */
+        if (m->left || m->sealed) /* all durable, as it held still; here, where nobody waits */
+            live_release(seal->s->live, m->old->id);
         if (m->old)
             store_layer_put(seal->s, m->old);
         if (m->fresh)
