@@ -123,6 +123,12 @@ static int real_will_read(void *ctx, int fd, uint64_t offset, uint64_t length)
     return -posix_fadvise(fd, (off_t)offset, (off_t)length, POSIX_FADV_WILLNEED);
 }
 
+static void real_drop_cached(void *ctx, int fd)
+{
+    (void)ctx;
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 static int real_find_hole(void *ctx, int fd, uint64_t *from, uint64_t *ret_to)
 {
     off_t end = lseek(fd, 0, SEEK_END), hole, data;
@@ -192,6 +198,7 @@ const struct file_ops file_ops_real = {
     .size = real_size,
     .write_back = real_write_back,
     .will_read = real_will_read,
+    .drop_cached = real_drop_cached,
     .find_hole = real_find_hole,
     .map = real_map,
     .unmap = real_unmap,

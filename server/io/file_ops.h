@@ -19,8 +19,8 @@ struct file_ops {
      * part is cached, -EOPNOTSUPP where the file system cannot tell. */
     ssize_t (*read_cached)(void *ctx, int fd, void *buf, size_t length, uint64_t offset);
     ssize_t (*write_at)(void *ctx, int fd, const void *buf, size_t length, uint64_t offset);
-    /* Writes back what is dirty in this part and waits for it; that alone makes nothing durable. An
-     * error is one of sync_data, which will not tell it again. */
+    /* Writes back what is dirty in this part (length 0: up to the end) and waits for it; that alone
+     * makes nothing durable.  An error is one of sync_data, which will not tell it again. */
     int (*write_back)(void *ctx, int fd, uint64_t offset, uint64_t length);
     int (*sync_data)(void *ctx, int fd);                               /* fdatasync */
     int (*sync_dir)(void *ctx, int dir_fd);                            /* fsync of a directory */
@@ -31,6 +31,9 @@ struct file_ops {
     int (*lock)(void *ctx, int fd, int operation); /* flock */
     int (*size)(void *ctx, int fd, uint64_t *ret_bytes);
     int (*will_read)(void *ctx, int fd, uint64_t offset, uint64_t length); /* a hint; may block */
+    /* Optional, a hint: what the page cache has of it, and is not dirty, is read from the disk when
+     * it is needed next. */
+    void (*drop_cached)(void *ctx, int fd);
     /* Optional: the first part of the file, at *from or behind, that has no room on the disk: 1,
      * and it is [*from, *ret_to); 0: there is none.  -EOPNOTSUPP where the file system cannot tell.
      */

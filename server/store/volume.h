@@ -148,11 +148,13 @@ struct volume {
         uint64_t turn;    /* committer.turn when it began to be owed */
         unsigned seconds; /* for so long, about */
         bool busy;        /* a job is under way: it pays, or puts back what was flushed */
+        bool waits;       /* for room, to put it back */
+        bool told;        /* that it is not back */
         bool more;        /* since the job began, more is owed … */
         uint64_t more_turn;
         uint64_t syncing_bytes;
         struct volume *next; /* in store.payer.group */
-        struct pool_job job; /* uses error, top->id, top->data_fd */
+        struct pool_job job; /* uses error, told, top->id */
         int error;
         int64_t sync_ns; /* how long that took */
     } log;
@@ -317,9 +319,13 @@ void vol_log_synced(struct volume *v);
 /* Once a second: some of those that have owed for long are made to sync, so that a snapshot, or a
  * full half of the journal, finds little left. */
 void vol_log_tick(struct store *s);
+/* The volume has just failed. */
+void vol_log_failed(struct volume *v);
 /* Nothing is written or committed any more: a failed volume gets back what was flushed.  True: that
- * is under way, and ends with vol_idle(). */
+ * is under way, or waits for room, and ends with vol_idle(). */
 bool vol_log_restore(struct volume *v);
+/* Once a second: those that wait for room try again.  False: there are none. */
+bool vol_log_retry(struct store *s);
 /* On the shard: does no volume owe content that was logged before this turn of the committer?
  * Those that do are made to sync; committer_settled() tells when. */
 bool vol_log_settled(struct store *s, uint64_t turn);

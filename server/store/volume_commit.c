@@ -125,7 +125,7 @@ void vol_tick(struct shard_timer *t)
 {
     struct store *s = (struct store *)((char *)t - offsetof(struct store, tick));
     int64_t now = clock_mono_ns();
-    bool again = false;
+    bool again = vol_log_retry(s);
 
     if (s->committer.error)
         return;
@@ -242,7 +242,8 @@ static void synced(struct pool_job *j)
         finish_later(v, -EIO);
         return;
     }
-    vol_log_synced(v);
+    if (!v->failed)
+        vol_log_synced(v);
     if (v->failed)
         finish_later(v, -EIO);
     else if (v->commit.records.length == 0)

@@ -166,7 +166,7 @@ static void paid_one(struct volume *v)
     v->log.syncing_bytes = 0;
     if (v->log.error < 0) {
         vol_fail(v, strerror(-v->log.error));
-    } else {
+    } else if (!v->failed) {
         v->log.owed = v->log.more;
         v->log.turn = v->log.more_turn;
     }
@@ -248,12 +248,26 @@ bool vol_log_settled(struct store *s, uint64_t turn)
 
 /* ---- a volume that has failed -----------------------------------------------------------------*/
 
+/* Also what was paid for: a block may have been written again since, and whatever a sync that
+ * failed has made of it, the next epoch reads it, and a loss of power would bring back the older
+ * one. */
+void vol_log_failed(struct volume *v)
+{
+    struct store *s = v->store;
+
+    if (v->log.owed || !s->journal.takes_data || !jnl_mentions(&s->journal, v->top->id))
+        return;
+    v->log.owed = true;
+    v->log.turn = s->committer.turn;
+    vol_enlist(v);
+}
+
 static struct volume *owing(struct pool_job *j)
 {
     return (struct volume *)((char *)j - offsetof(struct volume, log.job));
 }
 
-/* On the slow pool: nobody writes to the file; uses top->id. */
+/* On the slow pool: nobody writes to the file; uses top->id, log.error, log.told. */
 static void run_restore(struct pool_job *j)
 {
     struct volume *v = owing(j);
@@ -264,18 +278,24 @@ static void run_restore(struct pool_job *j)
     id_set_add(&only, v->top->id);
     v->log.error =
         only.incomplete ? err_set(&e, -ENOMEM, "out of memory") : store_restore(s, &only, true, &e);
-    if (v->log.error < 0)
-        log_error("store: volume '%s': what was flushed is not back in its file: %s", v->name,
-                  e.msg);
+    if (v->log.error < 0 && !v->log.told)
+        log_error("store: volume '%s': what was flushed is not back in its file%s: %s", v->name,
+                  lay_is_shortage(v->log.error) ? " yet" : "", e.msg);
+    v->log.told = v->log.error < 0;
 }
 
+/* Without room it is still owed: the journal keeps it, and vol_log_retry() comes back. */
 static void restored(struct pool_job *j)
 {
     struct volume *v = owing(j);
 
     v->running++;
     v->log.busy = false;
-    vol_log_synced(v);
+    v->log.waits = lay_is_shortage(v->log.error);
+    if (v->log.waits)
+        vol_tick_start(v->store);
+    else
+        vol_log_synced(v);
     v->running--;
     vol_idle(v);
 }
@@ -286,8 +306,31 @@ bool vol_log_restore(struct volume *v)
         v->log.owed = false;
     if (!v->log.owed || v->mutators || v->commit.running || v->log.busy)
         return v->log.busy;
+    if (v->log.waits)
+        return true;
     v->log.busy = true;
     v->log.job = (struct pool_job){ .run = run_restore, .done = restored, .home = v->store->shard };
     pool_submit(v->store->slow_pool, &v->log.job);
     return true;
+}
+
+static struct volume *first_waiting(const struct store *s)
+{
+    for (struct volume *v = s->volumes; v; v = v->next)
+        if (v->log.waits)
+            return v;
+    return NULL;
+}
+
+bool vol_log_retry(struct store *s)
+{
+    struct volume *v;
+    bool any = false;
+
+    while ((v = first_waiting(s))) { /* from the start again: it may be gone */
+        any = true;
+        v->log.waits = false;
+        vol_idle(v);
+    }
+    return any;
 }

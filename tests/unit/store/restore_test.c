@@ -2,6 +2,7 @@
 /* What flushes left in the journal of a volume that has failed: it goes back into its file, and
  * once there is something newer it does not. */
 #include <errno.h>
+#include <string.h>
 
 #include "server/store/store_state.h"
 #include "server/store/volume.h"
@@ -99,6 +100,211 @@ static void full_disk_does_not_keep_back_what_was_flushed(void **state)
     expect_fill(f->d, 0, 4096, 1);
 }
 
+/* The room that is kept does not last: it is still owed, and the journal keeps it. */
+static void fail_without_room(struct one_volume *f)
+{
+    one_put(f, 0, 1, 1);
+    one_flush(f);
+    one_put(f, 0, 1, 2);
+    begin_to_fail(f);
+    sim_full(f->sim, 0, 1000);
+    fake_run();
+    assert_true(sim_was_full(f->sim));
+    assert_true(f->v->log.owed);
+}
+
+static void other_flushes(struct one_volume *f, unsigned times)
+{
+    uint8_t buf[4096] = { 9 };
+
+    for (unsigned i = 0; i < times; i++)
+        assert_int_equal(rig_io(volume_device(f->other), BLK_WRITE, BLK_FUA, 0, sizeof buf, buf),
+                         0);
+}
+
+static void what_was_flushed_comes_back_when_there_is_room_again(void **state)
+{
+    struct one_volume *f = *state;
+
+    f->other = rig_volume(&f->rig, rig_new_id(), f->image, f->size_bytes, 1);
+    other_flushes(f, 1);
+    for (unsigned i = 0; i < 4; i++)
+        fake_fire_timers(); /* it pays */
+    fake_run();
+    fail_without_room(f);
+    fake_fire_timers();
+    fake_run();
+    assert_true(f->v->log.owed);
+    sim_full(f->sim, 0, 0);
+    other_flushes(f, 18); /* a half, whose checkpoint waits */
+    assert_true(f->rig.store->committer.checkpoint.waits);
+    fake_fire_timers();
+    fake_run();
+    assert_false(f->v->log.owed);
+    assert_false(f->rig.store->committer.checkpoint.waits);
+    expect_fill(f->d, 0, 4096, 1);
+    other_flushes(f, 150);
+    rig_volume_close(f->other);
+    f->other = NULL;
+    one_lose_power(f);
+    expect_fill(f->d, 0, 4096, 1);
+}
+
+static void note_drained(void *ctx)
+{
+    *(bool *)ctx = true;
+}
+
+static void volume_that_waits_for_room_is_closed_when_there_is_some(void **state)
+{
+    struct one_volume *f = *state;
+    bool drained = false;
+
+    fail_without_room(f);
+    volume_close(f->v, note_drained, &drained);
+    f->v = NULL;
+    fake_fire_timers();
+    fake_run();
+    assert_false(drained);
+    sim_full(f->sim, 0, 0);
+    fake_fire_timers();
+    fake_run();
+    assert_true(drained);
+    f->epoch = 2;
+    one_open(f);
+    expect_fill(f->d, 0, 4096, 1);
+}
+
+static void volume_that_waits_for_room_and_is_of_no_use_is_closed_at_once(void **state)
+{
+    struct one_volume *f = *state;
+    bool drained = false;
+
+    fail_without_room(f);
+    volume_discard(f->v, note_drained, &drained);
+    f->v = NULL;
+    fake_run();
+    assert_true(drained);
+}
+
+static void volume_that_waits_for_room_is_closed_when_the_journal_fails(void **state)
+{
+    struct one_volume *f = *state;
+    bool drained = false;
+
+    fail_without_room(f);
+    volume_close(f->v, note_drained, &drained);
+    f->v = NULL;
+    sim_fail_next(f->sim, SIM_SYNC, 1, -EIO);
+    f->rig.store->committer.error = -EIO;
+    fake_fire_timers();
+    fake_run();
+    assert_true(drained);
+}
+
+/* The sync of something newer has failed: what the new epoch sees of a block does not change when
+ * the power goes, though the journal holds an older content of it. */
+static void content_that_was_paid_for_comes_back_at_the_failure_not_later(void **state)
+{
+    struct one_volume *f = *state;
+    uint8_t before[4096], after[4096];
+
+    one_put(f, 0, 1, 1);
+    one_flush(f);
+    for (unsigned i = 0; i < 4; i++)
+        fake_fire_timers();
+    fake_run();
+    assert_false(f->v->log.owed);
+    one_put(f, 0, VOL_LOG_BLOCKS + 1, 2);
+    fake_run();
+    sim_fail_next(f->sim, SIM_SYNC, 1, -EIO);
+    assert_int_equal(rig_io(f->d, BLK_FLUSH, 0, 0, 0, NULL), -EIO);
+    fake_run();
+    one_close(f);
+    f->epoch = 2;
+    one_open(f);
+    assert_int_equal(rig_io(f->d, BLK_READ, 0, 0, sizeof before, before), 0);
+    one_put(f, 100, 1, 3);
+    one_flush(f);
+    one_lose_power(f);
+    assert_int_equal(rig_io(f->d, BLK_READ, 0, 0, sizeof after, after), 0);
+    assert_memory_equal(after, before, sizeof after);
+}
+
+/* ---- the page cache ---------------------------------------------------------------------------*/
+
+static struct {
+    const struct sim *sim;
+    struct file_ops ops;
+    unsigned drops;
+    uint64_t syncs; /* before the last of them */
+} cache;
+
+static void drop_cached(void *ctx, int fd)
+{
+    (void)fd;
+    assert_ptr_equal(ctx, cache.sim);
+    cache.drops++;
+    cache.syncs = sim_count_of(cache.sim, SIM_SYNC);
+}
+
+static int set_up_cache(void **state)
+{
+    struct one_volume *f = *state = one_new(1u << 20);
+
+    memset(&cache, 0, sizeof cache);
+    cache.sim = f->sim;
+    cache.ops = *f->rig.ops;
+    cache.ops.drop_cached = drop_cached;
+    f->rig.ops = &cache.ops;
+    one_start(f);
+    sim_be_plain(f->sim);
+    one_open(f);
+    return 0;
+}
+
+/* It may show what a sync that failed has not brought to the disk. */
+static void new_epoch_does_not_see_the_page_cache_of_a_failed_one(void **state)
+{
+    struct one_volume *f = *state;
+
+    one_put(f, 0, 1, 1);
+    one_flush(f);
+    fail_to_pay(f);
+    one_close(f);
+    assert_int_equal(cache.drops, 0);
+    uint64_t before = one_syncs(f);
+    f->epoch = 2;
+    one_open(f);
+    assert_int_equal(cache.drops, 1);
+    assert_int_equal(cache.syncs, before + 1); /* what is dirty is there first */
+}
+
+static void nor_when_the_server_was_killed_in_between(void **state)
+{
+    struct one_volume *f = *state;
+
+    one_put(f, 0, 1, 1);
+    one_flush(f);
+    fail_to_pay(f);
+    one_be_killed(f);
+    assert_int_equal(f->named, 1);
+    assert_int_equal(cache.drops, 1);
+}
+
+static void page_cache_of_a_sound_volume_is_kept(void **state)
+{
+    struct one_volume *f = *state;
+
+    one_put(f, 0, 1, 1);
+    one_close(f);
+    one_open(f);
+    one_put(f, 0, 1, 2);
+    one_be_killed(f);
+    one_reopen(f);
+    assert_int_equal(cache.drops, 0);
+}
+
 static void volume_that_failed_before_a_kill_gets_back_what_was_flushed(void **state)
 {
     struct one_volume *f = *state;
@@ -112,7 +318,8 @@ static void volume_that_failed_before_a_kill_gets_back_what_was_flushed(void **s
     expect_fill(f->d, 0, 4096, 1);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, one_set_up_small_journal, one_tear_down)
+#define TEST(name)       cmocka_unit_test_setup_teardown(name, one_set_up_small_journal, one_tear_down)
+#define CACHE_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_cache, one_tear_down)
 
 int main(void)
 {
@@ -121,6 +328,14 @@ int main(void)
         TEST(nor_after_a_failure_and_a_checkpoint_does_older_content_come_back),
         TEST(half_that_is_begun_anew_meanwhile_does_not_keep_it_back),
         TEST(full_disk_does_not_keep_back_what_was_flushed),
+        TEST(what_was_flushed_comes_back_when_there_is_room_again),
+        TEST(volume_that_waits_for_room_is_closed_when_there_is_some),
+        TEST(volume_that_waits_for_room_and_is_of_no_use_is_closed_at_once),
+        TEST(volume_that_waits_for_room_is_closed_when_the_journal_fails),
+        TEST(content_that_was_paid_for_comes_back_at_the_failure_not_later),
+        CACHE_TEST(new_epoch_does_not_see_the_page_cache_of_a_failed_one),
+        CACHE_TEST(nor_when_the_server_was_killed_in_between),
+        CACHE_TEST(page_cache_of_a_sound_volume_is_kept),
         TEST(volume_that_failed_before_a_kill_gets_back_what_was_flushed),
     };
 
