@@ -66,6 +66,7 @@ bool adopt_take(struct store *s, struct layer *top)
     top->info = l->info;
     top->map = l->map;
     top->unsettled = l->unsettled;
+    top->not_back = l->not_back;
     free(l);
     return true;
 }
@@ -92,6 +93,7 @@ void adopt_put_back(struct store *s, struct layer *top)
     l->map = top->map;
     l->data_fd = -1;
     l->unsettled = top->unsettled;
+    l->not_back = top->not_back;
     map_init(&top->map, l->map.blocks);
     pthread_mutex_lock(&s->lock);
     put(s, l);
@@ -319,13 +321,14 @@ static void settled(struct settle *x)
     struct layer *l = x->layer;
     struct settle_group *group = x->group;
 
-    if (x->error < 0 && !is_shortage(x->error)) {
+    if (x->error < 0 && !is_shortage(x->error) && !l->unsettled) {
         log_error("store: volume '%s': what was written before the server was killed cannot be "
                   "brought to disk: %s",
                   l->info.name, strerror(-x->error));
         live_fail(s->live, l->id);
         l->unsettled = true;
     }
+    bool again = x->error < 0 && (is_shortage(x->error) || l->not_back); /* the timer begins it */
     buf_done(&x->records);
     if (x->error < 0) {
         adopt_put_back(s, l);
@@ -344,7 +347,6 @@ static void settled(struct settle *x)
     pthread_mutex_unlock(&s->lock);
     if (last)
         shard_gate_open(&group->gate);
-    bool again = x->error < 0 && is_shortage(x->error); /* the timer begins it */
     free(x);
     if (!again)
         committer_settled(&s->committer);
@@ -364,7 +366,8 @@ static struct settle *syncing(struct pool_job *j)
     return (struct settle *)((char *)j - offsetof(struct settle, sync));
 }
 
-/* It lost what was not flushed; what was flushed may be in the journal alone. */
+/* It lost what was not flushed; what was flushed may be in the journal alone, and stays there as
+ * long as there is no room to put it back. */
 static void put_back(struct settle *x)
 {
     struct store *s = x->store;
@@ -372,8 +375,11 @@ static void put_back(struct settle *x)
     struct err e = { 0 };
 
     id_set_add(&only, x->id);
-    if (store_restore(s, &only, true, &e) < 0)
+    int rc =
+        only.incomplete ? err_set(&e, -ENOMEM, "out of memory") : store_restore(s, &only, true, &e);
+    if (rc < 0 && !x->layer->not_back)
         log_error("store: volume '%s': %s", x->layer->info.name, e.msg);
+    x->layer->not_back = lay_is_shortage(rc);
 }
 
 /* On the slow pool: the layer is nobody else's. */
@@ -383,7 +389,7 @@ static void run_sync(struct pool_job *j)
     struct layer *l = x->layer;
     const struct file_ops *ops = x->store->ops;
 
-    x->error = lay_open_data(&x->store->dir, l->id, true, &l->data_fd, NULL);
+    x->error = l->not_back ? -EIO : lay_open_data(&x->store->dir, l->id, true, &l->data_fd, NULL);
     if (x->error == 0)
         x->error = ops->sync_data(ops->ctx, l->data_fd);
     if (x->error < 0 && !is_shortage(x->error))
@@ -442,7 +448,7 @@ static bool start(struct store *s, struct layer_id id, struct settle_group *grou
 static struct layer *next_unsettled(const struct store *s)
 {
     for (struct layer *l = s->adopted; l; l = l->next)
-        if (!l->unsettled)
+        if (!l->unsettled || l->not_back)
             return l;
     return NULL;
 }

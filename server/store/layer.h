@@ -58,6 +58,7 @@ struct layer {
     bool is_top;    /* belongs to one volume; else several stacks share it */
     bool loaded;    /* info and map are there; a top is on the list before they are */
     bool unsettled; /* answered writes of a process that was killed cannot be brought to disk */
+    bool not_back;  /* nor what was flushed of them put back, until there is room */
     bool listed;
     struct layer *next;
 };

@@ -192,6 +192,43 @@ static void full_journal_waits_for_one_that_is_just_being_opened(void **state)
     expect_fill(f->d, 0, 4096, 1);
 }
 
+static void leave_no_descriptors(void *ctx, uint64_t number)
+{
+    struct one_volume *f = ctx;
+
+    (void)number;
+    sim_fail_next(f->sim, SIM_REOPEN, 1000, -EMFILE);
+}
+
+/* Its sync fails, and so does, for want of descriptors, putting back what was flushed. */
+static void full_journal_waits_until_what_was_flushed_can_be_put_back(void **state)
+{
+    struct one_volume *f = *state;
+    struct err e = { 0 };
+
+    one_put(f, 0, 1, 1);
+    one_flush(f);
+    one_put(f, 0, 1, 2);
+    one_die(f);
+    one_start_again(f);
+    sim_fail_next(f->sim, SIM_SYNC, 1, -EIO);
+    sim_on_op(f->sim, leave_no_descriptors, f);
+    assert_int_equal(store_settle(f->rig.store, f->top, &e), -EIO);
+    sim_on_op(f->sim, NULL, NULL);
+    fake_fire_timers();
+    fake_run();
+    assert_false(adopt_settled(f->rig.store));
+    sim_fail_next(f->sim, SIM_REOPEN, 0, 0);
+    fake_fire_timers();
+    fake_run();
+    assert_true(adopt_settled(f->rig.store));
+    one_others_flush(f, 150);
+    one_cut(f);
+    assert_int_equal(one_start_again(f), 1);
+    one_open(f);
+    expect_fill(f->d, 0, 4096, 1);
+}
+
 /* There is nothing that moves it but the start itself. */
 static void expect_a_checkpoint(struct one_volume *f)
 {
@@ -255,6 +292,7 @@ int main(void)
         TEST(full_journal_waits_for_one_that_nobody_opened_again),
         TEST(process_that_was_killed_with_both_halves_full_goes_on),
         TEST(full_journal_waits_for_one_that_is_just_being_opened),
+        TEST(full_journal_waits_until_what_was_flushed_can_be_put_back),
         TEST(full_half_is_emptied_when_the_start_is_over),
         TEST(settling_without_descriptors_is_left_to_its_timer),
     };
