@@ -132,40 +132,70 @@ int lay_read_map(const struct layer_dir *d, struct layer_id id, struct layer_inf
     return 0;
 }
 
-int lay_write_map(const struct layer_dir *d, const struct layer_info *info, const struct map *map,
-                  const struct block_crcs *crcs, bool sync_dir, struct err *e)
+int lay_begin_map(const struct layer_dir *d, const struct layer_info *info, const struct map *map,
+                  const struct block_crcs *crcs, int *ret_fd, struct err *e)
 {
     const struct file_ops *ops = d->ops;
-    char name[LAYER_NAME_BYTES], fresh[LAYER_NAME_BYTES];
+    char fresh[LAYER_NAME_BYTES];
+    struct map_fd file = { .ops = ops };
     int rc;
 
-    lay_file_name(info->id, ".map", name);
     lay_file_name(info->id, ".map.new", fresh);
-    int fd = ops->open_at(ops->ctx, d->fd, fresh, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    if (fd < 0)
-        return err_set(e, fd, "layers/%s: %s", fresh, strerror(-fd));
-
-    struct map_fd file = { .ops = ops, .fd = fd };
+    file.fd = ops->open_at(ops->ctx, d->fd, fresh, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (file.fd < 0)
+        return err_set(e, file.fd, "layers/%s: %s", fresh, strerror(-file.fd));
     rc =
         map_file_write(&(struct map_sink){ .write = sink_write, .ctx = &file }, info, map, crcs, e);
     if (rc == 0) {
-        rc = ops->sync_data(ops->ctx, fd);
+        rc = ops->write_back(ops->ctx, file.fd, 0, 0);
         if (rc < 0)
-            err_set(e, rc, "sync: %s", strerror(-rc));
-    }
-    ops->close(ops->ctx, fd);
-    if (rc == 0) {
-        rc = ops->rename_at(ops->ctx, d->fd, fresh, name);
-        if (rc < 0)
-            err_set(e, rc, "rename: %s", strerror(-rc));
+            err_set(e, rc, "write: %s", strerror(-rc));
     }
     if (rc < 0) {
-        ops->unlink_at(ops->ctx, d->fd, fresh);
+        lay_drop_map(d, info->id, file.fd);
         return err_wrap(e, rc, "layers/%s", fresh);
     }
-    if (sync_dir)
-        rc = ops->sync_dir(ops->ctx, d->fd);
-    return rc < 0 ? err_set(e, rc, "sync layers/: %s", strerror(-rc)) : 0;
+    *ret_fd = file.fd;
+    return 0;
+}
+
+void lay_drop_map(const struct layer_dir *d, struct layer_id id, int fd)
+{
+    char fresh[LAYER_NAME_BYTES];
+
+    lay_file_name(id, ".map.new", fresh);
+    d->ops->close(d->ops->ctx, fd);
+    d->ops->unlink_at(d->ops->ctx, d->fd, fresh);
+}
+
+int lay_end_map(const struct layer_dir *d, struct layer_id id, int fd, struct err *e)
+{
+    const struct file_ops *ops = d->ops;
+    char name[LAYER_NAME_BYTES], fresh[LAYER_NAME_BYTES];
+    const char *what = "sync";
+    int rc;
+
+    lay_file_name(id, ".map", name);
+    lay_file_name(id, ".map.new", fresh);
+    rc = ops->sync_data(ops->ctx, fd);
+    if (rc == 0) {
+        what = "rename";
+        rc = ops->rename_at(ops->ctx, d->fd, fresh, name);
+    }
+    if (rc < 0) {
+        lay_drop_map(d, id, fd);
+        return err_set(e, rc, "layers/%s: %s: %s", fresh, what, strerror(-rc));
+    }
+    ops->close(ops->ctx, fd);
+    return 0;
+}
+
+int lay_write_map(const struct layer_dir *d, const struct layer_info *info, const struct map *map,
+                  const struct block_crcs *crcs, struct err *e)
+{
+    int fd, rc = lay_begin_map(d, info, map, crcs, &fd, e);
+
+    return rc < 0 ? rc : lay_end_map(d, info->id, fd, e);
 }
 
 /* ---- data files -------------------------------------------------------------------------------*/

@@ -76,11 +76,18 @@ const char *lay_id_short(struct layer_id id, char ret[static 9]);
 int lay_read_map(const struct layer_dir *d, struct layer_id id, struct layer_info *ret_info,
                  struct map *ret_map, struct err *e);
 
-/* Writes a whole new map file: .new, sync, rename, directory synced if sync_dir (a caller that
- * replaces many does it once).  crcs: NULL for a layer without.  Safe against power loss at any
- * point. */
+/* Writes a whole new map file in place of the one there may be: safe against power loss at any
+ * point, and durable when the directory is synced.  crcs: NULL for a layer without. */
 int lay_write_map(const struct layer_dir *d, const struct layer_info *info, const struct map *map,
-                  const struct block_crcs *crcs, bool sync_dir, struct err *e);
+                  const struct block_crcs *crcs, struct err *e);
+
+/* The same in two steps, so that one commit of the file system's own journal serves many: what is
+ * begun is on its way to the disk under the name .map.new, and *ret_fd is the caller's until
+ * lay_end_map, which always takes it, has synced and renamed it, or lay_drop_map has removed it. */
+int lay_begin_map(const struct layer_dir *d, const struct layer_info *info, const struct map *map,
+                  const struct block_crcs *crcs, int *ret_fd, struct err *e);
+int lay_end_map(const struct layer_dir *d, struct layer_id id, int fd, struct err *e);
+void lay_drop_map(const struct layer_dir *d, struct layer_id id, int fd);
 
 /* Opens the data file of a layer whose map was read.  writable: read-write and under flock, which
  * is waited for up to 10 s (-EBUSY): then no request of an earlier server is left in the kernel. */

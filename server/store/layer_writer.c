@@ -153,7 +153,7 @@ int layer_seal(struct layer_writer *w, uint64_t *ret_data_bytes, struct err *e)
     if (rc < 0)
         return write_failed(rc, e);
     /* The map first: a map without data is swept as empty, data without a map is not. */
-    rc = lay_write_map(&w->store->dir, &w->info, &w->map, &w->crcs, false, e);
+    rc = lay_write_map(&w->store->dir, &w->info, &w->map, &w->crcs, e);
     if (rc < 0)
         return rc;
     rc = ops->rename_at(ops->ctx, w->store->dir.fd, from, to);

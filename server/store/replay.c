@@ -18,6 +18,7 @@ struct target {
     bool there; /* info and map are filled */
     bool made;  /* by its MAKE record: it has no map file */
     bool passed_over;
+    int fd; /* of its new map file; -1: it has none */
 };
 
 struct group {
@@ -155,11 +156,12 @@ static int load_target(const struct layer_dir *d, struct layer_id id, struct tar
     return 0;
 }
 
-typedef int (*target_fn)(void *ctx, struct target *t, struct err *e);
+/* What becomes of the layers of a group. */
+typedef int (*group_fn)(void *ctx, struct target *targets, unsigned count, struct err *e);
 
 static int replay_group(const struct layer_dir *d, struct journal *j,
                         const struct journal_view *view, const struct layer_id *ids, unsigned count,
-                        target_fn each, void *ctx, struct err *e)
+                        group_fn use, void *ctx, struct err *e)
 {
     AUTO(auto_free) struct target *targets = calloc(count, sizeof *targets);
     struct group g = { .targets = targets, .count = count, .e = e };
@@ -169,25 +171,24 @@ static int replay_group(const struct layer_dir *d, struct journal *j,
         rc = load_target(d, ids[i], &targets[i], e);
     if (rc == 0)
         rc = jnl_each(j, view, apply_group, &g, e);
-    for (unsigned i = 0; targets && i < count; i++) {
-        if (rc == 0)
-            rc = drop_deleted(d, &targets[i], e);
-        if (rc == 0 && targets[i].there)
-            rc = each(ctx, &targets[i], e);
+    for (unsigned i = 0; i < count && rc == 0; i++)
+        rc = drop_deleted(d, &targets[i], e);
+    if (rc == 0)
+        rc = use(ctx, targets, count, e);
+    for (unsigned i = 0; targets && i < count; i++)
         drop(&targets[i]);
-    }
     return rc;
 }
 
 static int replay_groups(const struct layer_dir *d, struct journal *j,
                          const struct journal_view *view, const struct layer_id *ids, size_t count,
-                         target_fn each, void *ctx, struct err *e)
+                         group_fn use, void *ctx, struct err *e)
 {
     int rc = 0;
 
     for (size_t at = 0; at < count && rc == 0; at += GROUP)
         rc = replay_group(d, j, view, ids + at, count - at < GROUP ? (unsigned)(count - at) : GROUP,
-                          each, ctx, e);
+                          use, ctx, e);
     return rc;
 }
 
@@ -196,11 +197,15 @@ struct given {
     void *ctx;
 };
 
-static int give(void *ctx, struct target *t, struct err *e)
+static int give(void *ctx, struct target *targets, unsigned count, struct err *e)
 {
     const struct given *g = ctx;
+    int rc = 0;
 
-    return g->each(g->ctx, &t->info, &t->map, e);
+    for (unsigned i = 0; i < count && rc == 0; i++)
+        if (targets[i].there)
+            rc = g->each(g->ctx, &targets[i].info, &targets[i].map, e);
+    return rc;
 }
 
 int replay_each(const struct layer_dir *d, struct journal *j, const struct layer_id *ids,
@@ -237,54 +242,91 @@ static int still_there(const struct layer_dir *d, const struct target *t, struct
     return rc == 0 ? 1 : rc == -ENOENT ? 0 : rc;
 }
 
-/* One layer, unless it was deleted since its map was read. */
-static int store_target(void *ctx, struct target *t, struct err *e)
+static int begin(const struct to_files *f, struct target *t, struct err *e)
 {
-    const struct to_files *f = ctx;
-    int rc;
+    struct layer_info info = t->info;
 
-    if (f->seq <= t->info.seq)
+    t->fd = -1;
+    if (!t->there || f->seq <= info.seq)
         return 0;
-    t->info.seq = f->seq;
+    info.seq = f->seq;
+    return lay_begin_map(f->d, &info, &t->map, NULL, &t->fd, e);
+}
+
+/* One layer, unless it was deleted since its map was read. */
+static int end(const struct to_files *f, const struct target *t, struct err *e)
+{
+    if (t->fd < 0)
+        return 0;
     pthread_mutex_lock(f->files_lock);
-    rc = still_there(f->d, t, e);
+    int rc = still_there(f->d, t, e);
     if (rc == 1)
-        rc = lay_write_map(f->d, &t->info, &t->map, NULL, false, e);
+        rc = lay_end_map(f->d, t->info.id, t->fd, e);
+    else
+        lay_drop_map(f->d, t->info.id, t->fd);
     pthread_mutex_unlock(f->files_lock);
     return rc;
 }
 
-/* The last sequence number of the view. */
-static int last_seq(void *ctx, uint64_t seq, const struct disk_record *record)
+/* All are written before the first is synced: that brings the file system's own journal to disk for
+ * all of them, and every flush that comes meanwhile waits once instead of once a layer.  When room
+ * or descriptors are short, those that were begun are ended first. */
+static int store_group(void *ctx, struct target *targets, unsigned count, struct err *e)
 {
-    (void)record;
-    *(uint64_t *)ctx = seq;
+    const struct to_files *f = ctx;
+    int rc = 0;
+
+    for (unsigned first = 0, last; first < count; first = last) {
+        for (last = first; last < count && (rc = begin(f, &targets[last], e)) == 0;)
+            last++;
+        bool again = last > first && lay_is_shortage(rc);
+        for (unsigned i = first; i < last; i++) {
+            int ended = end(f, &targets[i], e);
+            if (ended < 0) {
+                rc = ended;
+                again = false;
+            }
+        }
+        if (rc < 0 && !again)
+            return rc;
+    }
     return 0;
+}
+
+/* What the view names, and its last sequence number. */
+struct contents {
+    struct id_set layers;
+    uint64_t seq;
+};
+
+static void contents_done(struct contents *c)
+{
+    id_set_done(&c->layers);
 }
 
 static int collect(void *ctx, uint64_t seq, const struct disk_record *record)
 {
-    (void)seq;
-    id_set_add(ctx, batch_layer(record));
+    struct contents *c = ctx;
+
+    c->seq = seq;
+    id_set_add(&c->layers, batch_layer(record));
     return 0;
 }
 
 int replay_to_files(const struct layer_dir *d, struct journal *j, const struct journal_view *view,
                     pthread_mutex_t *files_lock, struct err *e)
 {
-    AUTO(id_set_done) struct id_set layers = { 0 };
+    AUTO(contents_done) struct contents contents = { 0 };
     AUTO(auto_free) struct layer_id *ids = NULL;
-    struct to_files f = { .d = d, .files_lock = files_lock };
     size_t count = 0;
     int rc;
 
-    rc = jnl_each(j, view, last_seq, &f.seq, e);
-    if (rc == 0)
-        rc = jnl_each(j, view, collect, &layers, e);
-    if (rc == 0 && (layers.incomplete || !(ids = id_set_list(&layers, &count))))
+    rc = jnl_each(j, view, collect, &contents, e);
+    if (rc == 0 && (contents.layers.incomplete || !(ids = id_set_list(&contents.layers, &count))))
         rc = err_set(e, -ENOMEM, "journal: out of memory");
+    struct to_files f = { .d = d, .seq = contents.seq, .files_lock = files_lock };
     if (rc == 0)
-        rc = replay_groups(d, j, view, ids, count, store_target, &f, e);
+        rc = replay_groups(d, j, view, ids, count, store_group, &f, e);
     if (rc < 0)
         return rc;
     rc = d->ops->sync_dir(d->ops->ctx, d->fd);
