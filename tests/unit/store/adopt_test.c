@@ -88,6 +88,27 @@ static void layer_that_cannot_be_settled_stays_shut_until_the_next_start(void **
     one_open(f);
 }
 
+/* Its file says that all is clean: the write was not answered, and may be lost, but not after
+ * somebody has seen it and has flushed. */
+static void unanswered_write_that_shows_is_synced_by_the_next_flush(void **state)
+{
+    struct one_volume *f = *state;
+
+    one_put(f, 0, 1, 1);
+    one_be_quiet(f->v);
+    fake_hold(fake_slow_pool(), true); /* the mark that it is open again */
+    one_begin_put(f, 0, 0);
+    assert_int_equal(f->error[0], PENDING);
+    fake_hold(fake_slow_pool(), false);
+    one_die(f);
+    assert_int_equal(one_start_again(f), 0);
+    one_open(f);
+    expect_fill(f->d, 0, 4096, 0xA0);
+    one_flush(f);
+    one_lose_power(f);
+    expect_fill(f->d, 0, 4096, 0xA0);
+}
+
 /* ---- a full journal ---------------------------------------------------------------------------*/
 
 /* Both halves of the journal are full of what a killed process had logged. */
@@ -287,6 +308,7 @@ int main(void)
         TEST(layer_that_became_a_sealed_one_shows_what_was_answered),
         TEST(removed_layer_is_forgotten),
         TEST(layer_that_cannot_be_settled_stays_shut_until_the_next_start),
+        TEST(unanswered_write_that_shows_is_synced_by_the_next_flush),
         TEST(full_journal_of_a_killed_process_goes_on),
         TEST(full_journal_waits_for_an_adopted_volume),
         TEST(full_journal_waits_for_one_that_nobody_opened_again),

@@ -225,6 +225,31 @@ static void full_disk_at_any_step_of_a_write_parks_it(void **state)
     free(buf);
 }
 
+/* Part of its blocks had their room: these keep what they hold. */
+static void full_disk_takes_nothing_from_blocks_that_were_written(void **state)
+{
+    struct one_volume *f = *state;
+    const size_t length = 3 * 4096;
+    uint8_t *buf = malloc(length);
+    int error;
+
+    one_put(f, 1, 1, 1);
+    fake_run();
+    memset(buf, 2, length);
+    sim_full(f->sim, 0, 1);
+    rig_begin(f->d, BLK_WRITE, 0, 0, length, buf, &error);
+    fake_run();
+    assert_int_equal(error, PENDING);
+    expect_image(f->d, 0, 4096);
+    expect_fill(f->d, 4096, 4096, 1);
+    expect_image(f->d, 8192, 4096);
+    fake_fire_timers();
+    fake_run();
+    assert_int_equal(error, 0);
+    expect_fill(f->d, 0, length, 2);
+    free(buf);
+}
+
 /* Flushed writes that fill the journal again and again, with trouble at its first checkpoints. */
 static void wait_some_seconds(const int *error)
 {
@@ -377,6 +402,7 @@ int main(void)
         TEST(failed_sync_of_the_directory_fails_the_first_writes),
         TEST(short_writes_are_continued),
         TEST(full_disk_at_any_step_of_a_write_parks_it),
+        TEST(full_disk_takes_nothing_from_blocks_that_were_written),
         TEST(full_disk_at_a_checkpoint_is_what_room_is_kept_for),
         TEST(full_disk_at_a_checkpoint_only_delays_it),
         TEST(no_descriptor_at_a_checkpoint_only_delays_it),

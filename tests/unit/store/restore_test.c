@@ -207,7 +207,7 @@ static void volume_that_waits_for_room_is_closed_when_the_journal_fails(void **s
 static void content_that_was_paid_for_comes_back_at_the_failure_not_later(void **state)
 {
     struct one_volume *f = *state;
-    uint8_t before[4096], after[4096];
+    static uint8_t before[4096], after[4096];
 
     one_put(f, 0, 1, 1);
     one_flush(f);

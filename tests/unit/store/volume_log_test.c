@@ -295,6 +295,96 @@ static void kill_behind_a_clean_mark_leaves_old_or_new(void **state)
     free(buf);
 }
 
+/* Of an error the kernel tells only one of two syncs. */
+static void commit_does_not_sync_beside_one_who_pays(void **state)
+{
+    struct one_volume *f = *state;
+    int error;
+
+    one_put(f, 0, 1, 1);
+    one_flush(f);
+    fake_hold(fake_slow_pool(), true);
+    for (unsigned i = 0; i < 4; i++)
+        fake_fire_timers();
+    one_put(f, 0, VOL_LOG_BLOCKS + 1, 2);
+    rig_begin(f->d, BLK_FLUSH, 0, 0, 0, NULL, &error);
+    fake_run();
+    assert_int_equal(error, PENDING);
+    assert_int_equal(fake_jobs(fake_slow_pool()), 1);
+    fake_hold(fake_slow_pool(), false);
+    fake_run();
+    assert_int_equal(error, 0);
+    assert_false(f->v->log.owed);
+}
+
+/* What it read back could be half of that write. */
+static void flush_beside_a_write_that_runs_syncs_the_file(void **state)
+{
+    struct one_volume *f = *state;
+
+    one_put(f, 0, 1, 1);
+    fake_run();
+    f->rig.store->slow_until_ns = INT64_MAX; /* writes go to the pool */
+    fake_hold(fake_read_pool(), true);
+    one_begin_put(f, 0, 0);
+    assert_int_equal(f->error[0], PENDING);
+    one_flush(f);
+    assert_false(f->v->log.owed);
+    fake_hold(fake_read_pool(), false);
+    fake_run();
+    assert_int_equal(f->error[0], 0);
+}
+
+#define OTHERS 32 /* so many pay at once */
+
+/* A half has room for a flush of each of them, and for more. */
+static int set_up_large_journal(void **state)
+{
+    struct one_volume *f = *state = one_new(1u << 20);
+
+    f->rig.journal_bytes = 2 * 512u << 10;
+    one_start(f);
+    sim_be_plain(f->sim);
+    one_open(f);
+    return 0;
+}
+
+/* While the others pay, one that is not among them logs more. */
+static void log_more(void *ctx, uint64_t number)
+{
+    struct one_volume *f = ctx;
+
+    (void)number;
+    if (!f->rig.store->payer.group || fake_jobs(fake_slow_pool()))
+        return;
+    sim_on_op(f->sim, NULL, NULL);
+    one_put(f, 1, 1, 2);
+    one_flush(f);
+    assert_int_equal(f->rig.store->stats.checkpoints, 0);
+}
+
+static void checkpoint_waits_for_the_oldest_that_is_owed(void **state)
+{
+    struct one_volume *f = *state;
+    struct volume *v[OTHERS];
+    uint8_t buf[4096] = { 1 };
+
+    one_put(f, 0, 1, 1);
+    one_flush(f);
+    for (unsigned i = 0; i < OTHERS; i++) {
+        v[i] = rig_volume(&f->rig, rig_new_id(), f->image, f->size_bytes, 1);
+        assert_int_equal(rig_io(volume_device(v[i]), BLK_WRITE, BLK_FUA, 0, 4096, buf), 0);
+    }
+    sim_on_op(f->sim, log_more, f);
+    for (unsigned i = 0; f->rig.store->stats.checkpoints == 0; i++) {
+        assert_true(i < 200);
+        assert_int_equal(rig_io(volume_device(v[0]), BLK_WRITE, BLK_FUA, 0, 4096, buf), 0);
+    }
+    assert_false(f->v->log.owed);
+    for (unsigned i = 0; i < OTHERS; i++)
+        rig_volume_close(v[i]);
+}
+
 /* ---- an error of the file ---------------------------------------------------------------------*/
 
 static void fail_to_pay_at(struct one_volume *f, enum sim_op op)
@@ -353,6 +443,10 @@ int main(void)
         TEST(journal_that_was_full_many_times_has_lost_nothing),
         TEST(what_is_logged_while_it_pays_is_owed_still),
         TEST(kill_behind_a_clean_mark_leaves_old_or_new),
+        TEST(commit_does_not_sync_beside_one_who_pays),
+        TEST(flush_beside_a_write_that_runs_syncs_the_file),
+        cmocka_unit_test_setup_teardown(checkpoint_waits_for_the_oldest_that_is_owed,
+                                        set_up_large_journal, one_tear_down),
         TEST(failed_writing_back_fails_the_volume),
         TEST(failed_sync_of_what_is_owed_fails_the_volume),
     };

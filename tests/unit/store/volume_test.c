@@ -300,14 +300,14 @@ static void long_trim_is_done_in_pieces(void **state)
 static void very_many_changes_are_one_flush(void **state)
 {
     struct one_volume *f = *state;
-    const uint64_t size = 70ull << 26, step = 3 * 4096; /* 70 map pages */
+    const uint64_t size = 140ull << 26, step = 3 * 4096; /* 140 map pages: 560 KiB of records */
     struct layer_id top = rig_new_id();
     struct volume *v = rig_volume(&f->rig, top, f->image, size, 1);
     struct blkdev *d = volume_device(v);
     uint8_t buf[4096];
 
     memset(buf, 0x77, sizeof buf);
-    for (uint64_t page = 0; page < 70; page++) {
+    for (uint64_t page = 0; page < 140; page++) {
         for (uint64_t i = 0; i < 300; i++)
             assert_int_equal(rig_io(d, BLK_ZERO, 0, (page << 26) + i * step, 4096, NULL), 0);
         assert_int_equal(rig_io(d, BLK_WRITE, 0, (page << 26) + 4096, 4096, buf), 0);
@@ -315,14 +315,38 @@ static void very_many_changes_are_one_flush(void **state)
     assert_int_equal(rig_io(d, BLK_FLUSH, 0, 0, 0, NULL), 0);
     rig_volume_close(v);
     v = rig_volume(&f->rig, top, f->image, size, 1); /* by the journal */
-    expect_fill(volume_device(v), (69ull << 26) + 4096, 4096, 0x77);
+    expect_fill(volume_device(v), (139ull << 26) + 4096, 4096, 0x77);
     rig_volume_close(v);
     one_reopen(f);
     v = rig_volume(&f->rig, top, f->image, size, 1); /* by its map file */
-    for (uint64_t page = 0; page < 70; page++)
+    for (uint64_t page = 0; page < 140; page++)
         expect_fill(volume_device(v), (page << 26) + 4096, 4096, 0x77);
     expect_fill(volume_device(v), step * 3, 4096, 0);
     expect_image(volume_device(v), 8192, 4096);
+    rig_volume_close(v);
+}
+
+static void write_mebibytes(struct blkdev *d, unsigned first, unsigned count)
+{
+    uint8_t *buf = calloc(1, 1u << 20);
+
+    for (unsigned i = first; i < first + count; i++)
+        assert_int_equal(rig_io(d, BLK_WRITE, 0, (uint64_t)i << 20, 1u << 20, buf), 0);
+    fake_run();
+    free(buf);
+}
+
+static void much_that_was_written_is_committed_unasked(void **state)
+{
+    struct one_volume *f = *state;
+    struct volume *v = rig_volume(&f->rig, rig_new_id(), f->image, 64u << 20, 1);
+
+    write_mebibytes(volume_device(v), 0, 1);
+    uint64_t syncs = one_syncs(f); /* with the mark that it is open */
+    write_mebibytes(volume_device(v), 1, 31);
+    assert_int_equal(one_syncs(f), syncs);
+    write_mebibytes(volume_device(v), 32, 1);
+    assert_int_equal(one_syncs(f), syncs + 2); /* data and journal */
     rig_volume_close(v);
 }
 
@@ -437,6 +461,7 @@ int main(void)
         TEST(zeroes_without_a_hole_take_space),
         TEST(long_trim_is_done_in_pieces),
         TEST(very_many_changes_are_one_flush),
+        TEST(much_that_was_written_is_committed_unasked),
         TEST(untouched_volume_has_no_files),
         TEST(reopened_volume_has_what_is_in_the_journal_alone),
         TEST(quiet_volume_is_committed_and_marked_clean),
