@@ -115,7 +115,7 @@ static int give_up(const struct restore *r, struct target *t, int rc)
     close_target(r, t);
     if (rc == -ENOENT) /* deleted since */
         return 0;
-    if (lay_is_shortage(rc))
+    if (lay_is_shortage(rc) || rc == -EBUSY) /* another server still holds its lock */
         return err_set(r->e, rc, "layer %s: %s", lay_id_short(t->id, text), strerror(-rc));
     log_error("store: layer %s: what was flushed cannot be written to its file: %s",
               lay_id_short(t->id, text), strerror(-rc));

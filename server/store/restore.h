@@ -17,8 +17,8 @@
 /* Writes and syncs the data files of these layers, whose map files were written before, if a loss
  * of power may have cut them short; only: NULL = of all; locked: the caller holds the locks of
  * their files.  Layers that were deleted are passed over; so is, and logged, one that cannot be
- * written to (EIO).  -ENOSPC and other shortages: some may be written, all of it can be done again.
- */
+ * written to (EIO).  -ENOSPC and other shortages, or -EBUSY (another server still holds a lock):
+ * some may be written, all of it can be done again. */
 int restore_data(const struct layer_dir *d, const struct journal *j,
                  const struct journal_view *view, const struct id_set *only, bool locked,
                  struct err *e);

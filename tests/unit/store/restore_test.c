@@ -318,6 +318,33 @@ static void volume_that_failed_before_a_kill_gets_back_what_was_flushed(void **s
     expect_fill(f->d, 0, 4096, 1);
 }
 
+static int is_locked(void *ctx, int fd, int operation)
+{
+    (void)ctx, (void)fd, (void)operation;
+    return -EBUSY; /* as after ten seconds of waiting */
+}
+
+/* Another server, that is ending, still holds the lock of a file: what was flushed must not be
+ * given up for that. */
+static void store_does_not_open_before_what_was_flushed_can_be_put_back(void **state)
+{
+    struct one_volume *f = *state;
+    struct store_options o = rig_options(&f->rig);
+    struct file_ops ops = *f->rig.ops;
+    struct err e = { 0 };
+
+    one_put(f, 0, 1, 1);
+    one_flush(f);
+    one_cut(f);
+    ops.lock = is_locked;
+    o.ops = &ops;
+    assert_int_equal(store_open(&o, &f->rig.store, &e), -EBUSY);
+    f->rig.store = NULL;
+    one_start_again(f);
+    one_open(f);
+    expect_fill(f->d, 0, 4096, 1);
+}
+
 #define TEST(name)       cmocka_unit_test_setup_teardown(name, one_set_up_small_journal, one_tear_down)
 #define CACHE_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_cache, one_tear_down)
 
@@ -337,6 +364,7 @@ int main(void)
         CACHE_TEST(nor_when_the_server_was_killed_in_between),
         CACHE_TEST(page_cache_of_a_sound_volume_is_kept),
         TEST(volume_that_failed_before_a_kill_gets_back_what_was_flushed),
+        TEST(store_does_not_open_before_what_was_flushed_can_be_put_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

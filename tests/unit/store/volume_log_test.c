@@ -245,6 +245,26 @@ static void what_is_logged_while_it_pays_is_owed_still(void **state)
     assert_true(f->v->log.owed);
 }
 
+/* The same, but its commit begins behind the sync. */
+static void what_is_logged_behind_what_it_pays_is_owed_still(void **state)
+{
+    struct one_volume *f = *state;
+    int error;
+
+    one_put(f, 0, 1, 1);
+    one_flush(f);
+    fake_hold(fake_slow_pool(), true);
+    for (unsigned i = 0; i < 4; i++)
+        fake_fire_timers();
+    assert_true(f->v->log.busy);
+    one_put(f, 1, 1, 2);
+    rig_begin(f->d, BLK_FLUSH, 0, 0, 0, NULL, &error);
+    fake_hold(fake_slow_pool(), false);
+    fake_run();
+    assert_int_equal(error, 0);
+    assert_true(f->v->log.owed);
+}
+
 /* As the image has it, or of one byte. */
 static void expect_image_or_fill(struct one_volume *f, uint64_t block, uint8_t fill)
 {
@@ -442,6 +462,7 @@ int main(void)
         TEST(power_that_goes_after_a_kill_takes_nothing_that_was_flushed),
         TEST(journal_that_was_full_many_times_has_lost_nothing),
         TEST(what_is_logged_while_it_pays_is_owed_still),
+        TEST(what_is_logged_behind_what_it_pays_is_owed_still),
         TEST(kill_behind_a_clean_mark_leaves_old_or_new),
         TEST(commit_does_not_sync_beside_one_who_pays),
         TEST(flush_beside_a_write_that_runs_syncs_the_file),
