@@ -223,6 +223,24 @@ static int drop_gone(void *ctx, struct layer_id id, bool failed)
     return 0;
 }
 
+/* They get back what was flushed, and show what is on the disk. */
+static int restore_failed(struct adoption *a)
+{
+    const struct layer_dir *d = &a->store->dir;
+    AUTO(auto_free) struct layer_id *ids = NULL;
+    size_t count = 0;
+    int fd, rc = store_restore(a->store, &a->failed, false, a->e);
+
+    if (rc == 0 && !(ids = id_set_list(&a->failed, &count)))
+        rc = err_set(a->e, -ENOMEM, "out of memory");
+    for (size_t i = 0; i < count; i++)
+        if (lay_open_data(d, ids[i], false, &fd, NULL) == 0) {
+            lay_drop_cached(d, fd);
+            d->ops->close(d->ops->ctx, fd);
+        }
+    return rc;
+}
+
 static int adopt_what_counts(struct adoption *a)
 {
     struct store *s = a->store;
@@ -245,7 +263,7 @@ static int adopt_what_counts(struct adoption *a)
     if (rc == 0 && s->unsynced.incomplete)
         rc = err_set(a->e, -ENOMEM, "out of memory");
     if (rc == 0 && a->failed.count)
-        rc = store_restore(s, &a->failed, false, a->e);
+        rc = restore_failed(a);
     return rc == 0 ? live_each_layer(s->live, drop_gone, s) : rc;
 }
 

@@ -269,6 +269,13 @@ int lay_set_size(const struct layer_dir *d, const struct layer_info *info)
     return rc;
 }
 
+void lay_drop_cached(const struct layer_dir *d, int fd)
+{
+    (void)d->ops->sync_data(d->ops->ctx, fd); /* what is dirty has its chance */
+    if (d->ops->drop_cached)
+        d->ops->drop_cached(d->ops->ctx, fd);
+}
+
 int lay_open_sealed(const struct layer_dir *d, struct layer_id id, bool with_crcs,
                     struct layer_fds *ret, struct err *e)
 {

@@ -107,6 +107,10 @@ int lay_has_data(const struct layer_dir *d, struct layer_id id);
  * commit: sets that right.  -ENOENT: it has none. */
 int lay_set_size(const struct layer_dir *d, const struct layer_info *info);
 
+/* After an error of a sync: what the page cache has of the file, though it counts as written, may
+ * not be on the disk.  From now on it shows what is. */
+void lay_drop_cached(const struct layer_dir *d, int fd);
+
 /* The files of a sealed layer, for reading; with_crcs: its checksums, too. */
 int lay_open_sealed(const struct layer_dir *d, struct layer_id id, bool with_crcs,
                     struct layer_fds *ret, struct err *e);

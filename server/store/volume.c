@@ -181,20 +181,6 @@ static int read_top(struct volume *v, struct layer_id id, struct err *e)
     return replay_layer(&v->store->dir, &v->store->journal, id, &top->info, &top->map, e);
 }
 
-/* A new epoch: a sync of the old one may have failed, and then the page cache shows, until it
- * forgets that, what is not on the disk and never will be. */
-static int forget_what_is_cached(const struct volume *v, struct err *e)
-{
-    const struct file_ops *ops = v->store->ops;
-    int rc = ops->sync_data(ops->ctx, v->top->data_fd);
-
-    if (rc < 0)
-        return err_set(e, rc, "sync of its data file: %s", strerror(-rc));
-    if (ops->drop_cached)
-        ops->drop_cached(ops->ctx, v->top->data_fd);
-    return 0;
-}
-
 /* The top's files, if it has any. */
 static int open_top(struct volume *v, const struct volume_spec *spec, struct err *e)
 {
@@ -224,10 +210,6 @@ static int open_top(struct volume *v, const struct volume_spec *spec, struct err
     rc = lay_set_size(d, info);
     if (rc < 0)
         return err_set(e, rc, "the size of its data file: %s", strerror(-rc));
-    if (!v->adopted && info->epoch < spec->epoch)
-        rc = forget_what_is_cached(v, e);
-    if (rc < 0)
-        return rc;
     /* Its content, or its size, was perhaps never synced. */
     v->dirty = v->dirty || adopt_unsynced(v->store, spec->top) || v->top->map.data_blocks == 0;
     if (!v->adopted && info->mark == DISK_OPEN && info->epoch < spec->epoch)

@@ -154,7 +154,7 @@ struct volume {
         uint64_t more_turn;
         uint64_t syncing_bytes;
         struct volume *next; /* in store.payer.group */
-        struct pool_job job; /* uses error, told, top->id */
+        struct pool_job job; /* uses error, told, top->id, top->data_fd */
         int error;
         int64_t sync_ns; /* how long that took */
     } log;
@@ -321,8 +321,8 @@ void vol_log_synced(struct volume *v);
 void vol_log_tick(struct store *s);
 /* The volume has just failed. */
 void vol_log_failed(struct volume *v);
-/* Nothing is written or committed any more: a failed volume gets back what was flushed.  True: that
- * is under way, or waits for room, and ends with vol_idle(). */
+/* Nothing is written or committed any more: a failed volume gets back what was flushed, and shows
+ * what is on the disk.  True: that is under way, or waits for room, and ends with vol_idle(). */
 bool vol_log_restore(struct volume *v);
 /* Once a second: those that wait for room try again.  False: there are none. */
 bool vol_log_retry(struct store *s);

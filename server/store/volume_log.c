@@ -248,17 +248,15 @@ bool vol_log_settled(struct store *s, uint64_t turn)
 
 /* ---- a volume that has failed -----------------------------------------------------------------*/
 
-/* Also what was paid for: a block may have been written again since, and whatever a sync that
- * failed has made of it, the next epoch reads it, and a loss of power would bring back the older
- * one. */
+/* It owes, whatever it had paid: a block may have been written again since, and whatever a sync
+ * that failed has made of it, the next epoch reads it, and a loss of power would bring back the
+ * older one. */
 void vol_log_failed(struct volume *v)
 {
-    struct store *s = v->store;
-
-    if (v->log.owed || !s->journal.takes_data || !jnl_mentions(&s->journal, v->top->id))
+    if (v->log.owed || v->files != FILES_READY)
         return;
     v->log.owed = true;
-    v->log.turn = s->committer.turn;
+    v->log.turn = v->store->committer.turn;
     vol_enlist(v);
 }
 
@@ -267,7 +265,7 @@ static struct volume *owing(struct pool_job *j)
     return (struct volume *)((char *)j - offsetof(struct volume, log.job));
 }
 
-/* On the slow pool: nobody writes to the file; uses top->id, log.error, log.told. */
+/* On the slow pool: nobody writes to the file; uses top->id, top->data_fd, log.error, log.told. */
 static void run_restore(struct pool_job *j)
 {
     struct volume *v = owing(j);
@@ -276,8 +274,13 @@ static void run_restore(struct pool_job *j)
     struct err e = { 0 };
 
     id_set_add(&only, v->top->id);
-    v->log.error =
-        only.incomplete ? err_set(&e, -ENOMEM, "out of memory") : store_restore(s, &only, true, &e);
+    v->log.error = 0;
+    if (only.incomplete)
+        v->log.error = err_set(&e, -ENOMEM, "out of memory");
+    else if (jnl_mentions(&s->journal, v->top->id))
+        v->log.error = store_restore(s, &only, true, &e);
+    if (v->log.error == 0)
+        lay_drop_cached(&s->dir, v->top->data_fd);
     if (v->log.error < 0 && !v->log.told)
         log_error("store: volume '%s': what was flushed is not back in its file%s: %s", v->name,
                   lay_is_shortage(v->log.error) ? " yet" : "", e.msg);
