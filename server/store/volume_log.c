@@ -277,7 +277,7 @@ static void run_restore(struct pool_job *j)
     v->log.error = 0;
     if (only.incomplete)
         v->log.error = err_set(&e, -ENOMEM, "out of memory");
-    else if (jnl_mentions(&s->journal, v->top->id))
+    else /* also of a half that was emptied: a loss of power would find it */
         v->log.error = store_restore(s, &only, true, &e);
     if (v->log.error == 0)
         lay_drop_cached(&s->dir, v->top->data_fd);

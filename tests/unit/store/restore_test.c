@@ -330,6 +330,34 @@ static void volume_that_failed_before_a_kill_gets_back_what_was_flushed(void **s
     expect_fill(f->d, 0, 4096, 1);
 }
 
+/* The half that holds it was emptied, but not used again: a loss of power finds it. */
+static void nor_does_a_half_that_was_emptied_in_the_next_epoch(void **state)
+{
+    struct one_volume *f = *state;
+    uint8_t buf[4096] = { 0 };
+
+    one_put(f, 0, 1, 1);
+    one_flush(f);
+    for (unsigned i = 0; i < 4; i++)
+        fake_fire_timers();
+    fake_run();
+    assert_false(f->v->log.owed);
+    one_others_flush(f, 20); /* the first half is full, the other one is not */
+    assert_false(jnl_mentions(&f->rig.store->journal, f->top));
+    one_put(f, 0, 1, 2);
+    sim_fail_next(f->sim, SIM_WRITE, 1, -EIO);
+    assert_int_equal(rig_io(f->d, BLK_WRITE, 0, 9 * 4096, 4096, buf), -EIO);
+    one_close(f);
+    f->epoch = 2;
+    one_open(f);
+    assert_int_equal(rig_io(f->d, BLK_READ, 0, 0, 4096, buf), 0);
+    one_put(f, 3, 1, 3);
+    one_flush(f);
+    one_lose_power(f);
+    expect_fill(f->d, 3 * 4096, 4096, 3);
+    expect_fill(f->d, 0, 4096, buf[0]); /* what the epoch began with */
+}
+
 static int is_locked(void *ctx, int fd, int operation)
 {
     (void)ctx, (void)fd, (void)operation;
@@ -377,6 +405,7 @@ int main(void)
         CACHE_TEST(also_when_the_server_was_killed_just_then),
         CACHE_TEST(page_cache_of_a_sound_volume_is_kept),
         TEST(volume_that_failed_before_a_kill_gets_back_what_was_flushed),
+        TEST(nor_does_a_half_that_was_emptied_in_the_next_epoch),
         TEST(store_does_not_open_before_what_was_flushed_can_be_put_back),
     };
 
