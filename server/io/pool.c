@@ -7,7 +7,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "server/base/log.h"
 #include "server/io/thread.h"
 
 #define POOL_THREADS_MAX 64u
@@ -81,6 +83,17 @@ int pool_start(const char *name, unsigned threads, struct pool **ret, struct err
     }
     *ret = p;
     return 0;
+}
+
+void pool_go_first(struct pool *p)
+{
+    struct sched_param first = { .sched_priority = 1 };
+
+    for (unsigned i = 0; i < p->count; i++) {
+        int rc = pthread_setschedparam(p->threads[i], SCHED_FIFO, &first);
+        if (rc != 0)
+            log_debug("pool: not before others: %s", strerror(rc));
+    }
 }
 
 void pool_stop(struct pool *p)

@@ -22,6 +22,10 @@ struct pool_job {
 
 int pool_start(const char *name, unsigned threads, struct pool **ret, struct err *e);
 
+/* Its threads get a CPU before all others (SCHED_FIFO), if the process may ask for that: for jobs
+ * that many wait for, which are short and wait for a disk most of their time. */
+void pool_go_first(struct pool *p);
+
 /* Runs what was submitted, then ends the threads.  Their done() messages may still be under way to
  * `home`, which must outlive them.  NULL is legal. */
 void pool_stop(struct pool *p);

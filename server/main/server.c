@@ -48,7 +48,7 @@ struct server {
     const struct options *options;
     struct loop *loop;
     struct shard *shard;
-    struct pool *read_pool, *slow_pool;
+    struct pool *read_pool, *slow_pool, *journal_pool;
     struct store *store;
     struct catalog *catalog;
     struct export_table *exports;
@@ -132,13 +132,17 @@ static int open_store(struct server *s, struct err *e)
         rc = pool_start("read", READ_THREADS, &s->read_pool, e);
     if (rc == 0)
         rc = pool_start("slow", SLOW_THREADS, &s->slow_pool, e);
+    if (rc == 0)
+        rc = pool_start("journal", 1, &s->journal_pool, e);
     if (rc < 0)
         return rc;
+    pool_go_first(s->journal_pool);
     struct store_options o = { .dir = s->options->state,
                                .live_dir = s->options->live,
                                .shard = s->shard,
                                .read_pool = s->read_pool,
-                               .slow_pool = s->slow_pool };
+                               .slow_pool = s->slow_pool,
+                               .journal_pool = s->journal_pool };
     return store_open(&o, &s->store, e);
 }
 
@@ -431,6 +435,7 @@ void server_stop(struct server *s)
     cat_close(s->catalog);
     pool_stop(s->read_pool);
     pool_stop(s->slow_pool);
+    pool_stop(s->journal_pool);
     shard_stop(s->shard);
     loop_unwatch(s->signal_watch);
     loop_free(s->loop);

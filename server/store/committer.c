@@ -206,7 +206,7 @@ static void pump(struct committer *c)
     c->busy = true;
     c->append = (struct pool_job){ .run = run_append, .done = appended, .home = c->store->shard };
     store_background(c->store, 1);
-    pool_submit(c->store->slow_pool, &c->append);
+    pool_submit(c->store->journal_pool, &c->append);
     if (c->place.checkpoint >= 0) {
         c->turn++;
         c->checkpoint.half = (unsigned)c->place.checkpoint;

@@ -283,6 +283,7 @@ int store_open(const struct store_options *o, struct store **ret, struct err *e)
     s->shard = o->shard;
     s->read_pool = o->read_pool;
     s->slow_pool = o->slow_pool;
+    s->journal_pool = o->journal_pool ? o->journal_pool : o->slow_pool;
     s->state_fd = s->lock_fd = s->dir.fd = -1;
     s->dir.ops = s->ops;
     pthread_mutex_init(&s->files_lock, NULL);

@@ -55,6 +55,7 @@ struct store_options {
     struct shard *shard;               /* home of the volumes' answers */
     struct pool *read_pool;            /* read misses */
     struct pool *slow_pool;            /* syncs, punches, files to be made */
+    struct pool *journal_pool;         /* what each flush waits for; NULL = slow_pool */
     const char *live_dir;              /* where live maps lie (store/live.h); NULL = chosen */
     uint32_t live_slots;               /* pages of live maps; 0 = enough */
     const struct store_events *events; /* NULL = nobody listens */

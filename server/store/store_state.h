@@ -48,7 +48,7 @@ struct payer {
 struct store {
     const struct file_ops *ops;
     struct shard *shard;
-    struct pool *read_pool, *slow_pool;
+    struct pool *read_pool, *slow_pool, *journal_pool;
     char *path;
     int state_fd, lock_fd;
     struct layer_dir dir;

@@ -27,6 +27,7 @@
 #define BULK_LEAST  (2ull << 20) /* bytes that are worth being written back in slices */
 #define SLICES_MOST 4096u
 #define SLICE_LEAST (256u << 10)
+#define PASSES      3 /* of the bulk: each finds what was written during the one before */
 
 /* ---- what was written -------------------------------------------------------------------------*/
 
@@ -142,13 +143,18 @@ static int write_back(const struct volume *v)
 /* On the slow pool: uses top->data_fd and log.error of the group; no commit syncs these files
  * meanwhile, for of an error the kernel tells only one of two.  The journal is written to at the
  * same time: first the bulk, in slices, so that it finds its turn between them; then the syncs, of
- * which the first brings the file system's own journal to disk for all. */
+ * which the first brings the file system's own journal to disk for all.  A sync writes in one go
+ * what has become dirty since, and each flush waits behind that: so little should be left to it. */
 static void run_pay(struct pool_job *j)
 {
     struct store *s = payer_of(j);
 
     for (struct volume *v = s->payer.group; v; v = v->log.next)
-        v->log.error = write_back(v);
+        v->log.error = 0;
+    for (unsigned pass = 0; pass < PASSES; pass++)
+        for (struct volume *v = s->payer.group; v; v = v->log.next)
+            if (v->log.error == 0)
+                v->log.error = write_back(v);
     for (struct volume *v = s->payer.group; v; v = v->log.next) {
         int64_t began_ns = clock_mono_ns();
         if (v->log.error == 0)

@@ -105,11 +105,45 @@ static void threads_run_side_by_side_and_stop_finishes_the_queue(void **state)
     pthread_barrier_destroy(&barrier);
 }
 
+static void note_policy(struct pool_job *j)
+{
+    struct sched_param ours;
+    int policy;
+
+    assert_int_equal(pthread_getschedparam(pthread_self(), &policy, &ours), 0);
+    work_of(j)->number = (unsigned)policy;
+}
+
+static void ignore(struct pool_job *j)
+{
+    (void)j;
+}
+
+/* Where a test may not ask for that, its jobs run all the same. */
+static void threads_that_go_first_do_so_or_run_as_before(void **state)
+{
+    struct sched_param ours, first = { .sched_priority = 1 };
+    struct work w = { .job = { .run = note_policy, .done = ignore }, .number = 100 };
+    struct pool *p;
+    int before;
+
+    (void)state;
+    assert_int_equal(pthread_getschedparam(pthread_self(), &before, &ours), 0);
+    bool may = pthread_setschedparam(pthread_self(), SCHED_FIFO, &first) == 0;
+    assert_int_equal(pthread_setschedparam(pthread_self(), before, &ours), 0);
+    assert_int_equal(pool_start("test", 1, &p, NULL), 0);
+    pool_go_first(p);
+    pool_submit(p, &w.job);
+    pool_stop(p);
+    assert_int_equal(w.number, may ? SCHED_FIFO : before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_thread_keeps_the_order_and_answers_come_home),
         cmocka_unit_test(threads_run_side_by_side_and_stop_finishes_the_queue),
+        cmocka_unit_test(threads_that_go_first_do_so_or_run_as_before),
     };
     return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
 }

@@ -22,7 +22,7 @@ struct shard {
     struct shard_timer *timers;
 };
 
-enum { SLOW, READ, POOLS = 8 };
+enum { SLOW, READ, JOURNAL, POOLS = 8 };
 #define WAIT_ROUNDS     1000 /* of timers that a gate waits for */
 #define DEADLINE_ROUNDS 8
 
@@ -42,7 +42,7 @@ void fake_reset(uint64_t seed)
     fake.shard = (struct shard){ .end = &fake.shard.messages, .tasks_end = &fake.shard.tasks };
     for (int i = 0; i < POOLS; i++)
         pool_reset(&fake.pools[i]);
-    fake.pools[SLOW].used = fake.pools[READ].used = true;
+    fake.pools[SLOW].used = fake.pools[READ].used = fake.pools[JOURNAL].used = true;
     fake.seed = seed;
 }
 
@@ -59,6 +59,11 @@ struct pool *fake_read_pool(void)
 struct pool *fake_slow_pool(void)
 {
     return &fake.pools[SLOW];
+}
+
+struct pool *fake_journal_pool(void)
+{
+    return &fake.pools[JOURNAL];
 }
 
 void fake_hold(struct pool *p, bool held)

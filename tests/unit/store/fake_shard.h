@@ -16,6 +16,7 @@ struct shard;
 struct shard *fake_shard(void);
 struct pool *fake_read_pool(void);
 struct pool *fake_slow_pool(void);
+struct pool *fake_journal_pool(void);
 
 /* Empties all queues (what was in them is forgotten) and sets the seed; 0: always the oldest. */
 void fake_reset(uint64_t seed);

@@ -34,6 +34,7 @@ struct store_options rig_options(struct rig *g)
         .shard = fake_shard(),
         .read_pool = fake_read_pool(),
         .slow_pool = fake_slow_pool(),
+        .journal_pool = g->journal_pool,
         .live_dir = g->live,
         .live_slots = g->live_slots ? g->live_slots : 256,
     };

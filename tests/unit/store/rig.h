@@ -17,8 +17,9 @@ struct rig {
     char dir[128], live[136];   /* live: where its live maps lie, in dir */
     const struct file_ops *ops; /* NULL: the kernel's */
     uint64_t journal_bytes;
-    unsigned log_blocks; /* as in store_options */
-    uint32_t live_slots; /* 0: 256 */
+    unsigned log_blocks;       /* as in store_options */
+    uint32_t live_slots;       /* 0: 256 */
+    struct pool *journal_pool; /* as in store_options */
     struct store *store;
     unsigned failures;    /* volumes that said that they failed */
     unsigned parked;      /* that said that their writes wait for room, and not that they go on */

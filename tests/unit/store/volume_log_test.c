@@ -49,6 +49,33 @@ static void volumes_that_flush_together_share_one_sync(void **state)
     }
 }
 
+static int set_up_journal_thread(void **state)
+{
+    struct one_volume *f = *state = one_new(1u << 20);
+
+    f->rig.journal_pool = fake_journal_pool();
+    one_start(f);
+    sim_be_plain(f->sim);
+    one_open(f);
+    return 0;
+}
+
+static void flush_does_not_queue_behind_syncs_of_files(void **state)
+{
+    struct one_volume *f = *state;
+    int error;
+
+    one_put(f, 0, 1, 1);
+    one_flush(f);
+    one_put(f, 0, 1, 2);
+    fake_run();
+    fake_hold(fake_slow_pool(), true);
+    rig_begin(f->d, BLK_FLUSH, 0, 0, 0, NULL, &error);
+    fake_run();
+    assert_int_equal(error, 0);
+    fake_hold(fake_slow_pool(), false);
+}
+
 static void flush_of_much_syncs_the_file(void **state)
 {
     struct one_volume *f = *state;
@@ -448,6 +475,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(flush_of_little_syncs_the_journal_alone),
         TEST(volumes_that_flush_together_share_one_sync),
+        cmocka_unit_test_setup_teardown(flush_does_not_queue_behind_syncs_of_files,
+                                        set_up_journal_thread, one_tear_down),
         TEST(flush_of_much_syncs_the_file),
         TEST(block_that_is_written_again_counts_once),
         TEST(content_that_is_not_cached_is_synced_instead),
