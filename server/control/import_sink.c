@@ -7,8 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include <gnutls/crypto.h>
-#include <gnutls/gnutls.h>
+#include <openssl/evp.h>
 
 #include "server/base/checked.h"
 
@@ -17,7 +16,7 @@
 
 struct sink {
     struct layer_writer *writer;
-    gnutls_hash_hd_t hash;
+    EVP_MD_CTX *hash;
     uint64_t size_bytes, at;
     struct job_progress *progress;
 };
@@ -57,7 +56,8 @@ int sink_open(struct store *store, const char *what, uint64_t disk_bytes,
     s->progress = progress;
     s->size_bytes = round_up(disk_bytes, SECTOR);
     rc = layer_create_as(store, source->layer, s->size_bytes, &s->writer, e);
-    if (rc == 0 && gnutls_hash_init(&s->hash, GNUTLS_DIG_SHA256) < 0)
+    s->hash = EVP_MD_CTX_new();
+    if (rc == 0 && (!s->hash || EVP_DigestInit(s->hash, EVP_sha256()) != 1))
         rc = err_set(e, -ENOMEM, "SHA-256 cannot be computed here");
     if (rc < 0) {
         sink_free(s);
@@ -98,7 +98,7 @@ int sink_data(struct sink *s, const void *data, uint64_t length, struct err *e)
     assert(range_inside(s->at, length, s->size_bytes));
     if (rc == 0)
         rc = layer_write(s->writer, s->at, data, length, e);
-    if (rc == 0 && gnutls_hash(s->hash, data, length) < 0)
+    if (rc == 0 && EVP_DigestUpdate(s->hash, data, length) != 1)
         rc = hash_failed(e);
     if (rc == 0)
         advance(s, length);
@@ -112,7 +112,7 @@ int sink_zeros(struct sink *s, uint64_t length, struct err *e)
         uint64_t step = length < ZEROS_BYTES ? length : ZEROS_BYTES;
         int rc = import_cancelled(s->progress, e);
 
-        if (rc == 0 && gnutls_hash(s->hash, zeros, step) < 0)
+        if (rc == 0 && EVP_DigestUpdate(s->hash, zeros, step) != 1)
             rc = hash_failed(e);
         if (rc < 0)
             return rc;
@@ -135,7 +135,8 @@ int sink_finish(struct sink *s, struct import_result *ret, struct err *e)
     if (rc < 0)
         return rc;
     r.layer = layer_writer_id(s->writer);
-    gnutls_hash_output(s->hash, r.sha256);
+    if (EVP_DigestFinal(s->hash, r.sha256, NULL) != 1)
+        return hash_failed(e);
     *ret = r;
     return 0;
 }
@@ -144,8 +145,7 @@ void sink_free(struct sink *s)
 {
     if (!s)
         return;
-    if (s->hash)
-        gnutls_hash_deinit(s->hash, NULL);
+    EVP_MD_CTX_free(s->hash);
     layer_writer_free(s->writer);
     free(s);
 }

@@ -5,8 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <gnutls/crypto.h>
-#include <gnutls/gnutls.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -109,9 +108,9 @@ void lab_clock(const struct control *c, struct cat_boot_clock *ret)
 
 void lab_hash(const char *secret, uint8_t ret_hash[static CAT_HASH_BYTES])
 {
-    int rc = gnutls_hash_fast(GNUTLS_DIG_SHA256, secret, strlen(secret), ret_hash);
+    int rc = EVP_Digest(secret, strlen(secret), ret_hash, NULL, EVP_sha256(), NULL);
 
-    assert(rc == 0); /* SHA-256 needs nothing that could be missing */
+    assert(rc == 1); /* SHA-256 needs nothing that could be missing */
     (void)rc;
 }
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tls - GnuTLS between two memory buffers.  Knows neither NBD nor sockets. */
+/* tls - OpenSSL between two memory buffers.  Knows neither NBD nor sockets. */
 #include "server/nbd/tls.h"
 
 #include <errno.h>
-#include <gnutls/gnutls.h>
+#include <limits.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +20,15 @@
 #define OUTPUT_MAX   (64u << 20) /* more than the largest answer, encrypted */
 #define PSK_FILE_MAX (1u << 20)
 
+/* TLS 1.2: what has forward secrecy and is an AEAD. */
+#define X509_CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:-PSK"
+#define PSK_CIPHERS                                                                                \
+    "ECDHE-PSK-CHACHA20-POLY1305:DHE-PSK-AES256-GCM-SHA384:DHE-PSK-AES128-GCM-SHA256:"             \
+    "DHE-PSK-CHACHA20-POLY1305"
+/* TLS 1.3: a pre-shared key goes with SHA-256 unless somebody says otherwise (RFC 8446 4.2.11),
+ * and the cipher is chosen before the key is looked for. */
+#define PSK_SUITES "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256"
+
 struct psk_user {
     struct psk_user *next;
     char *name;
@@ -26,16 +37,13 @@ struct psk_user {
 };
 
 struct nbd_tls {
-    gnutls_certificate_credentials_t x509; /* NULL: none */
-    gnutls_psk_server_credentials_t psk;   /* likewise */
-    gnutls_priority_t priority;
-    bool ask_client; /* for a certificate, and check it */
+    SSL_CTX *context;
+    BIO_METHOD *method; /* of the buffers that a link reads and writes */
     struct psk_user *users;
 };
 
 struct tls_link {
-    const struct nbd_tls *tls;
-    gnutls_session_t session;
+    SSL *ssl;
     const uint8_t *in; /* while tls_link_read runs */
     size_t in_left;
     struct buf out;
@@ -43,53 +51,65 @@ struct tls_link {
     char why[160];
 };
 
-/* ---- credentials -----------------------------------------------------------------------------*/
-
-static int wrong(struct err *e, int rc, const char *path)
+/* What went wrong in the last call; the thread's list of errors is empty afterwards. */
+static const char *reason(void)
 {
-    int code = rc == GNUTLS_E_FILE_ERROR     ? -ENOENT
-               : rc == GNUTLS_E_MEMORY_ERROR ? -ENOMEM
-                                             : -EINVAL;
+    const char *text = ERR_reason_error_string(ERR_peek_error());
 
-    return err_set(e, code, "%s: %s", path, gnutls_strerror(rc));
+    ERR_clear_error();
+    return text ? text : "unknown error";
 }
 
-static int read_certificate(struct nbd_tls *t, const struct nbd_tls_files *f, struct err *e)
-{
-    int rc = gnutls_certificate_allocate_credentials(&t->x509);
+/* ---- credentials -----------------------------------------------------------------------------*/
 
-    if (rc < 0)
-        return err_set(e, -ENOMEM, "out of memory");
-    if (access(f->key, R_OK) < 0)
-        return err_errno(e, "%s", f->key);
-    rc = gnutls_certificate_set_x509_key_file(t->x509, f->certificate, f->key, GNUTLS_X509_FMT_PEM);
-    if (rc < 0)
-        return wrong(e, rc, f->certificate);
-    if (!f->ca)
-        return 0;
-    rc = gnutls_certificate_set_x509_trust_file(t->x509, f->ca, GNUTLS_X509_FMT_PEM);
-    if (rc <= 0)
-        return rc < 0 ? wrong(e, rc, f->ca) : err_set(e, -EINVAL, "%s: no certificate", f->ca);
-    t->ask_client = true;
+static int wrong(struct err *e, const char *path)
+{
+    return err_set(e, -EINVAL, "%s: %s", path, reason());
+}
+
+/* Instead of OpenSSL's own, which asks at the terminal. */
+static int no_passphrase(char *text, int size, int writing, void *arg)
+{
+    (void)text, (void)size, (void)writing, (void)arg;
+    return -1;
+}
+
+static int check_clients(SSL_CTX *context, const char *ca, struct err *e)
+{
+    if (access(ca, R_OK) < 0)
+        return err_errno(e, "%s", ca);
+    STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(ca);
+    if (!names || SSL_CTX_load_verify_file(context, ca) != 1)
+        return wrong(e, ca);
+    SSL_CTX_set_client_CA_list(context, names);
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     return 0;
 }
 
-/* A user's key.  The file is read once: a shard must not wait for a disk. */
-static int find_key(gnutls_session_t session, const char *user, gnutls_datum_t *ret)
+static int read_certificate(SSL_CTX *context, const struct nbd_tls_files *f, struct err *e)
 {
-    const struct tls_link *l = gnutls_transport_get_ptr(session);
+    if (access(f->key, R_OK) < 0)
+        return err_errno(e, "%s", f->key);
+    if (access(f->certificate, R_OK) < 0)
+        return err_errno(e, "%s", f->certificate);
+    if (SSL_CTX_use_certificate_chain_file(context, f->certificate) != 1)
+        return wrong(e, f->certificate);
+    if (SSL_CTX_use_PrivateKey_file(context, f->key, SSL_FILETYPE_PEM) != 1)
+        return wrong(e, f->key);
+    return f->ca ? check_clients(context, f->ca, e) : 0;
+}
 
-    for (const struct psk_user *u = l->tls->users; u; u = u->next) {
-        if (strcmp(u->name, user) != 0)
-            continue;
-        ret->data = gnutls_malloc(u->length); /* GnuTLS frees it */
-        if (!ret->data)
-            return -1;
-        memcpy(ret->data, u->key, u->length);
-        ret->size = u->length;
-        return 0;
-    }
-    return -1;
+/* A user's key.  The file is read once: a shard must not wait for a disk. */
+static unsigned find_key(SSL *ssl, const char *user, unsigned char *ret, unsigned size)
+{
+    const struct nbd_tls *t = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+
+    for (const struct psk_user *u = t->users; u; u = u->next)
+        if (strcmp(u->name, user) == 0 && u->length <= size) {
+            memcpy(ret, u->key, u->length);
+            return u->length;
+        }
+    return 0;
 }
 
 static int add_user(struct nbd_tls *t, char *line, struct err *e)
@@ -123,41 +143,67 @@ static int read_psk(struct nbd_tls *t, const char *path, struct err *e)
 
     if (rc < 0)
         return rc;
-    if (gnutls_psk_allocate_server_credentials(&t->psk) < 0)
-        return err_set(e, -ENOMEM, "out of memory");
-    gnutls_psk_set_server_credentials_function(t->psk, find_key);
     rest = text;
     for (char *line; rc == 0 && (line = strsep(&rest, "\n"));)
         rc = *line ? add_user(t, line, e) : 0;
     if (rc == 0 && !t->users)
         rc = err_set(e, -EINVAL, "no line USER:HEX");
-    return rc < 0 ? err_wrap(e, rc, "%s", path) : 0;
+    if (rc < 0)
+        return err_wrap(e, rc, "%s", path);
+    SSL_CTX_set_psk_server_callback(t->context, find_key);
+    return 0;
 }
 
-static int set_priority(struct nbd_tls *t, struct err *e)
+static int choose_ciphers(SSL_CTX *context, const struct nbd_tls_files *f, struct err *e)
 {
-    char text[160];
+    const char *list = !f->psk           ? X509_CIPHERS
+                       : !f->certificate ? PSK_CIPHERS
+                                         : X509_CIPHERS ":" PSK_CIPHERS;
 
-    snprintf(text, sizeof text, "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2%s%s",
-             t->psk ? ":+ECDHE-PSK:+DHE-PSK:+PSK" : "",
-             t->x509 ? "" : ":-ECDHE-RSA:-ECDHE-ECDSA:-DHE-RSA:-RSA");
-    int rc = gnutls_priority_init(&t->priority, text, NULL);
-    return rc < 0 ? err_set(e, -EINVAL, "TLS: %s", gnutls_strerror(rc)) : 0;
+    SSL_CTX_set_dh_auto(context, 1);
+    if (SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1 ||
+        SSL_CTX_set_cipher_list(context, list) != 1 ||
+        (f->psk && SSL_CTX_set_ciphersuites(context, PSK_SUITES) != 1))
+        return err_set(e, -EINVAL, "TLS: %s", reason());
+    return 0;
+}
+
+static int buffers_read(BIO *bio, char *ret, int size);
+static int buffers_write(BIO *bio, const char *bytes, int length);
+static long buffers_control(BIO *bio, int command, long number, void *arg);
+
+static int make_context(struct nbd_tls *t, struct err *e)
+{
+    t->context = SSL_CTX_new(TLS_server_method());
+    t->method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "buffers");
+    if (!t->context || !t->method || BIO_meth_set_read(t->method, buffers_read) != 1 ||
+        BIO_meth_set_write(t->method, buffers_write) != 1 ||
+        BIO_meth_set_ctrl(t->method, buffers_control) != 1)
+        return err_set(e, -ENOMEM, "TLS: %s", reason());
+    SSL_CTX_set_app_data(t->context, t);
+    SSL_CTX_set_default_passwd_cb(t->context, no_passphrase);
+    SSL_CTX_set_options(t->context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET |
+                                        SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+    SSL_CTX_set_num_tickets(t->context, 0);
+    SSL_CTX_set_session_cache_mode(t->context, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_mode(t->context, SSL_MODE_RELEASE_BUFFERS); /* of connections that are idle */
+    return 0;
 }
 
 int nbd_tls_new(const struct nbd_tls_files *files, struct nbd_tls **ret, struct err *e)
 {
     struct nbd_tls *t = calloc(1, sizeof *t);
-    int rc = 0;
 
     if (!t)
         return err_set(e, -ENOMEM, "out of memory");
-    if (files->certificate)
-        rc = read_certificate(t, files, e);
+    ERR_clear_error();
+    int rc = make_context(t, e);
+    if (rc == 0)
+        rc = choose_ciphers(t->context, files, e);
+    if (rc == 0 && files->certificate)
+        rc = read_certificate(t->context, files, e);
     if (rc == 0 && files->psk)
         rc = read_psk(t, files->psk, e);
-    if (rc == 0)
-        rc = set_priority(t, e);
     if (rc < 0) {
         nbd_tls_free(t);
         return rc;
@@ -170,12 +216,8 @@ void nbd_tls_free(struct nbd_tls *t)
 {
     if (!t)
         return;
-    if (t->x509)
-        gnutls_certificate_free_credentials(t->x509);
-    if (t->psk)
-        gnutls_psk_free_server_credentials(t->psk);
-    if (t->priority)
-        gnutls_priority_deinit(t->priority);
+    SSL_CTX_free(t->context);
+    BIO_meth_free(t->method);
     while (t->users) {
         struct psk_user *next = t->users->next;
         explicit_bzero(t->users->key, sizeof t->users->key);
@@ -186,63 +228,42 @@ void nbd_tls_free(struct nbd_tls *t)
     free(t);
 }
 
-/* ---- what GnuTLS calls -----------------------------------------------------------------------*/
+/* ---- the buffers, as OpenSSL sees them --------------------------------------------------------*/
 
-static ssize_t pull(gnutls_transport_ptr_t arg, void *bytes, size_t length)
+static int buffers_read(BIO *bio, char *ret, int size)
 {
-    struct tls_link *l = arg;
+    struct tls_link *l = BIO_get_data(bio);
+    size_t length = size < 0 ? 0 : (size_t)size;
 
+    BIO_clear_retry_flags(bio);
     if (l->in_left == 0) {
-        gnutls_transport_set_errno(l->session, EAGAIN);
+        BIO_set_retry_read(bio);
         return -1;
     }
     if (length > l->in_left)
         length = l->in_left;
-    memcpy(bytes, l->in, length);
+    memcpy(ret, l->in, length);
     l->in += length;
     l->in_left -= length;
-    return (ssize_t)length;
+    return (int)length;
 }
 
-static int pull_ready(gnutls_transport_ptr_t arg, unsigned ms)
+static int buffers_write(BIO *bio, const char *bytes, int length)
 {
-    (void)ms;
-    return ((const struct tls_link *)arg)->in_left > 0;
+    struct tls_link *l = BIO_get_data(bio);
+
+    BIO_clear_retry_flags(bio);
+    buf_add(&l->out, bytes, length < 0 ? 0 : (size_t)length);
+    return l->out.failed ? -1 : length;
 }
 
-static ssize_t push(gnutls_transport_ptr_t arg, const void *bytes, size_t length)
+static long buffers_control(BIO *bio, int command, long number, void *arg)
 {
-    struct tls_link *l = arg;
-
-    buf_add(&l->out, bytes, length);
-    if (!l->out.failed)
-        return (ssize_t)length;
-    gnutls_transport_set_errno(l->session, ENOMEM);
-    return -1;
+    (void)bio, (void)number, (void)arg;
+    return command == BIO_CTRL_FLUSH;
 }
 
 /* ---- links -----------------------------------------------------------------------------------*/
-
-static int set_up(struct tls_link *l, const struct nbd_tls *t)
-{
-    int rc = gnutls_priority_set(l->session, t->priority);
-
-    if (rc == 0 && t->x509)
-        rc = gnutls_credentials_set(l->session, GNUTLS_CRD_CERTIFICATE, t->x509);
-    if (rc == 0 && t->psk)
-        rc = gnutls_credentials_set(l->session, GNUTLS_CRD_PSK, t->psk);
-    if (rc < 0)
-        return rc;
-    if (t->ask_client) {
-        gnutls_certificate_server_set_request(l->session, GNUTLS_CERT_REQUIRE);
-        gnutls_session_set_verify_cert(l->session, NULL, 0);
-    }
-    gnutls_transport_set_ptr(l->session, l);
-    gnutls_transport_set_pull_function(l->session, pull);
-    gnutls_transport_set_pull_timeout_function(l->session, pull_ready);
-    gnutls_transport_set_push_function(l->session, push);
-    return 0;
-}
 
 int tls_link_new(const struct nbd_tls *t, struct tls_link **ret)
 {
@@ -250,16 +271,18 @@ int tls_link_new(const struct nbd_tls *t, struct tls_link **ret)
 
     if (!l)
         return -ENOMEM;
-    l->tls = t;
     buf_init(&l->out, OUTPUT_MAX);
-    if (gnutls_init(&l->session, GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_TICKETS) < 0) {
-        free(l);
-        return -ENOMEM;
-    }
-    if (set_up(l, t) < 0) {
+    l->ssl = SSL_new(t->context);
+    BIO *bio = l->ssl ? BIO_new(t->method) : NULL;
+    if (!bio) {
+        ERR_clear_error();
         tls_link_free(l);
         return -ENOMEM;
     }
+    BIO_set_data(bio, l);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(l->ssl, bio, bio); /* it frees it */
+    SSL_set_accept_state(l->ssl);
     *ret = l;
     return 0;
 }
@@ -268,40 +291,35 @@ void tls_link_free(struct tls_link *l)
 {
     if (!l)
         return;
-    gnutls_deinit(l->session);
+    SSL_free(l->ssl);
     buf_done(&l->out);
     free(l);
 }
 
-static ssize_t broken(struct tls_link *l, int rc)
+/* What a call of OpenSSL means that answered with rc <= 0. */
+static ssize_t not_done(struct tls_link *l, int rc)
 {
-    snprintf(l->why, sizeof l->why, "TLS: %s", gnutls_strerror(rc));
-    if (l->shaken)
-        return -EPROTO;
-    gnutls_alert_send_appropriate(l->session, rc);
+    int error = SSL_get_error(l->ssl, rc);
+
+    if (error == SSL_ERROR_WANT_READ)
+        return -EAGAIN;
+    if (error == SSL_ERROR_ZERO_RETURN)
+        return -EPIPE;
+    snprintf(l->why, sizeof l->why, "TLS: %s", l->out.failed ? "out of memory" : reason());
     return -EPROTO;
 }
 
 static ssize_t shake_or_read(struct tls_link *l, void *plain, size_t size)
 {
-    ssize_t rc;
-
-    while (!l->shaken) {
-        rc = gnutls_handshake(l->session);
-        if (rc == GNUTLS_E_AGAIN)
-            return -EAGAIN;
-        l->shaken = rc == 0;
-        if (rc < 0 && gnutls_error_is_fatal((int)rc))
-            return broken(l, (int)rc);
+    ERR_clear_error(); /* SSL_get_error() looks at what others have left */
+    if (!l->shaken) {
+        int rc = SSL_do_handshake(l->ssl);
+        if (rc != 1)
+            return not_done(l, rc);
+        l->shaken = true;
     }
-    do {
-        rc = gnutls_record_recv(l->session, plain, size);
-    } while (rc == GNUTLS_E_INTERRUPTED);
-    if (rc == GNUTLS_E_AGAIN)
-        return -EAGAIN;
-    if (rc == 0)
-        return -EPIPE;
-    return rc < 0 ? broken(l, (int)rc) : rc; /* a wish to renegotiate, too */
+    int n = SSL_read(l->ssl, plain, size > INT_MAX ? INT_MAX : (int)size);
+    return n > 0 ? n : not_done(l, n);
 }
 
 ssize_t tls_link_read(struct tls_link *l, const uint8_t **wire, size_t *left, void *plain,
@@ -319,14 +337,28 @@ ssize_t tls_link_read(struct tls_link *l, const uint8_t **wire, size_t *left, vo
 
 static int write_part(struct tls_link *l, const uint8_t *at, size_t length)
 {
+    ERR_clear_error();
     while (length > 0) {
-        ssize_t n = gnutls_record_send(l->session, at, length);
+        int n = SSL_write(l->ssl, at, length > INT_MAX ? INT_MAX : (int)length);
         if (n <= 0)
-            return -ENOMEM; /* the only way in which our push() fails */
+            return -ENOMEM; /* the only way in which our buffer fails */
         at += n;
         length -= (size_t)n;
     }
     return 0;
+}
+
+/* Parts that are one record together, at the cost of a copy. */
+static int write_record(struct tls_link *l, const struct iovec *parts, unsigned count)
+{
+    static _Thread_local uint8_t record[TLS_RECORD_BYTES];
+    size_t length = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        memcpy(record + length, parts[i].iov_base, parts[i].iov_len);
+        length += parts[i].iov_len;
+    }
+    return write_part(l, record, length);
 }
 
 int tls_link_write(struct tls_link *l, const struct iovec *parts, unsigned count)
@@ -336,20 +368,17 @@ int tls_link_write(struct tls_link *l, const struct iovec *parts, unsigned count
 
     for (unsigned i = 0; i < count; i++)
         length += parts[i].iov_len;
-    bool together = count > 1 && length <= TLS_RECORD_BYTES; /* one record, at the cost of a copy */
-    if (together)
-        gnutls_record_cork(l->session);
+    if (count > 1 && length <= TLS_RECORD_BYTES)
+        return write_record(l, parts, count);
     for (unsigned i = 0; i < count && rc == 0; i++)
         rc = write_part(l, parts[i].iov_base, parts[i].iov_len);
-    if (together && gnutls_record_uncork(l->session, GNUTLS_RECORD_WAIT) < 0)
-        rc = -ENOMEM;
     return rc;
 }
 
 void tls_link_bye(struct tls_link *l)
 {
-    if (l->shaken)
-        gnutls_bye(l->session, GNUTLS_SHUT_WR);
+    if (l->shaken && !*l->why)
+        (void)SSL_shutdown(l->ssl);
 }
 
 void *tls_link_output(struct tls_link *l, size_t *ret_length)

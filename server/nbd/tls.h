@@ -2,8 +2,8 @@
 /* tls - TLS for NBD connections, without any socket: bytes of the wire go in and come out here,
  * those of the protocol on the other side.
  *
- * GnuTLS: it is in the process already (libcurl, libnbd), and what NBD clients use, so that its
- * files of pre-shared keys are theirs.  TLS 1.2 and 1.3 alone; no renegotiation.
+ * OpenSSL; TLS 1.2 and 1.3 alone, no renegotiation, no resumption.  Files of pre-shared keys are
+ * those of GnuTLS's psktool, which the clients have (libnbd, qemu).
  * Threads: credentials are read-only once made; a link belongs to its connection's shard. */
 #ifndef GRIDBOX_NBD_TLS_H
 #define GRIDBOX_NBD_TLS_H

@@ -190,4 +190,12 @@ status_is 2 "keys without TLS are refused"
 run gridboxd --state "$tap_tmp/other" --nbd-tls require --nbd-tls-psk "$tap_tmp/nothing"
 unlike "$status" '^0$' "a file that is not there is named"
 like "$err" 'nothing' "by its path"
+openssl pkcs8 -topk8 -in "$pki/server-key.pem" -passout pass:secret -out "$pki/locked-key.pem" 2>/dev/null
+run gridboxd --state "$tap_tmp/other" --nbd-tls require --nbd-tls-cert "$pki/server-cert.pem" \
+    --nbd-tls-key "$pki/locked-key.pem"
+unlike "$status" '^0$' "a key with a passphrase is refused, not asked for"
+like "$err" 'locked-key' "by its path"
+run gridboxd --state "$tap_tmp/other" --nbd-tls require --nbd-tls-cert "$pki/server-cert.pem" --nbd-tls-key "$pki/client-key.pem"
+unlike "$status" '^0$' "and one of another certificate"
+like "$err" 'client-key' "likewise"
 done_testing

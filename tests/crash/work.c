@@ -2,8 +2,7 @@
 /* work - a run from its beginning to its end. */
 #include "tests/crash/work.h"
 
-#include <gnutls/crypto.h>
-#include <gnutls/gnutls.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,7 +76,7 @@ static void import_image(struct work *w)
 
     fill_image(bytes, 0, size_bytes);
     memcpy(i.layer, id.b, sizeof i.layer);
-    assert_int_equal(gnutls_hash_fast(GNUTLS_DIG_SHA256, bytes, size_bytes, sha256), 0);
+    assert_int_equal(EVP_Digest(bytes, size_bytes, sha256, NULL, EVP_sha256(), NULL), 1);
     hex_encode(sha256, sizeof sha256, i.sha256);
     CHECK(cat_image_add(l->catalog, &i, &e));
     struct model_sealed *s = add_known(w, bytes, size_bytes);

@@ -240,15 +240,17 @@ static void garbage_is_the_end(void **state)
     }
 }
 
-static void renegotiation_is_the_end(void **state)
+static void renegotiation_is_refused(void **state)
 {
     (void)state;
     struct pair *p = pair_new("+VERS-TLS1.2", KEY, 65536);
 
     assert_true(shake(p));
-    gnutls_handshake(p->client); /* again */
+    assert_int_equal(gnutls_handshake(p->client), GNUTLS_E_AGAIN); /* again */
     link_works(p);
-    assert_int_equal(p->end, -EPROTO);
+    assert_int_equal(gnutls_handshake(p->client), GNUTLS_E_WARNING_ALERT_RECEIVED);
+    assert_int_equal(gnutls_alert_get(p->client), GNUTLS_A_NO_RENEGOTIATION);
+    assert_int_equal(p->heard.length, 0);
     pair_free(p);
 }
 
@@ -293,7 +295,7 @@ int main(void)
         cmocka_unit_test(a_wrong_key_is_the_end),
         cmocka_unit_test(old_versions_are_refused),
         cmocka_unit_test(garbage_is_the_end),
-        cmocka_unit_test(renegotiation_is_the_end),
+        cmocka_unit_test(renegotiation_is_refused),
         cmocka_unit_test(a_changed_bit_is_the_end),
         cmocka_unit_test(what_is_wrong_with_a_file_is_said),
     };
