@@ -10,7 +10,7 @@ serve() # VOLUMES
     build/gridboxd --state "$dir" --http "$host:$port" --nbd "$host:$((port + 1))" --log-level warn &
     pids+=($!)
     for ((i = 0; i < 500; i++)); do
-        control status >/dev/null 2>&1 && break
+        control image list >/dev/null 2>&1 && break
         sleep 0.02
     done
     control image import golden "$image" >/dev/null &&
