@@ -79,9 +79,9 @@ static int check_clients(SSL_CTX *context, const char *ca, struct err *e)
     if (access(ca, R_OK) < 0)
         return err_errno(e, "%s", ca);
     STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(ca);
+    SSL_CTX_set_client_CA_list(context, names); /* it frees it */
     if (!names || SSL_CTX_load_verify_file(context, ca) != 1)
         return wrong(e, ca);
-    SSL_CTX_set_client_CA_list(context, names);
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     return 0;
 }
