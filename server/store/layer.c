@@ -98,8 +98,8 @@ static int sink_write(void *ctx, const void *buf, size_t length, uint64_t offset
     return lay_write_all(f->ops, f->fd, buf, length, offset);
 }
 
-int lay_read_map(const struct layer_dir *d, struct layer_id id, struct layer_info *ret_info,
-                 struct map *ret_map, struct err *e)
+static int read_map(const struct layer_dir *d, struct layer_id id, struct layer_info *ret_info,
+                    struct map *ret_map, struct err *e)
 {
     const struct file_ops *ops = d->ops;
     char name[LAYER_NAME_BYTES];
@@ -132,15 +132,50 @@ int lay_read_map(const struct layer_dir *d, struct layer_id id, struct layer_inf
     return 0;
 }
 
-int lay_begin_map(const struct layer_dir *d, const struct layer_info *info, const struct map *map,
-                  const struct block_crcs *crcs, int *ret_fd, struct err *e)
+int lay_read_map(const struct layer_dir *d, struct layer_id id, struct layer_info *ret_info,
+                 struct map *ret_map, struct err *e)
+{
+    struct layer_info info;
+    char name[LAYER_NAME_BYTES];
+    int rc = read_map(d, id, &info, ret_map, e);
+
+    if (rc < 0)
+        return rc;
+    if (info.mark == DISK_LOST) {
+        if (ret_map)
+            map_done(ret_map);
+        lay_file_name(id, ".data", name);
+        return err_set(e, -EIO, "layers/%s lacks what was flushed: the disk refused it", name);
+    }
+    *ret_info = info;
+    return 0;
+}
+
+/* ---- map files: writing -----------------------------------------------------------------------*/
+
+/* What is begun has another name; a checkpoint may make one while restore makes the other. */
+#define FRESH      ".map.new"
+#define FRESH_LOST ".lost.new"
+
+static void drop_map(const struct layer_dir *d, struct layer_id id, const char *suffix, int fd)
+{
+    char fresh[LAYER_NAME_BYTES];
+
+    lay_file_name(id, suffix, fresh);
+    d->ops->close(d->ops->ctx, fd);
+    d->ops->unlink_at(d->ops->ctx, d->fd, fresh);
+}
+
+static int begin_map(const struct layer_dir *d, const struct layer_info *info,
+                     const struct map *map, const struct block_crcs *crcs, const char *suffix,
+                     int *ret_fd, struct err *e)
 {
     const struct file_ops *ops = d->ops;
     char fresh[LAYER_NAME_BYTES];
     struct map_fd file = { .ops = ops };
     int rc;
 
-    lay_file_name(info->id, ".map.new", fresh);
+    lay_file_name(info->id, suffix, fresh);
     file.fd = ops->open_at(ops->ctx, d->fd, fresh, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (file.fd < 0)
         return err_set(e, file.fd, "layers/%s: %s", fresh, strerror(-file.fd));
@@ -152,23 +187,15 @@ int lay_begin_map(const struct layer_dir *d, const struct layer_info *info, cons
             err_set(e, rc, "write: %s", strerror(-rc));
     }
     if (rc < 0) {
-        lay_drop_map(d, info->id, file.fd);
+        drop_map(d, info->id, suffix, file.fd);
         return err_wrap(e, rc, "layers/%s", fresh);
     }
     *ret_fd = file.fd;
     return 0;
 }
 
-void lay_drop_map(const struct layer_dir *d, struct layer_id id, int fd)
-{
-    char fresh[LAYER_NAME_BYTES];
-
-    lay_file_name(id, ".map.new", fresh);
-    d->ops->close(d->ops->ctx, fd);
-    d->ops->unlink_at(d->ops->ctx, d->fd, fresh);
-}
-
-int lay_end_map(const struct layer_dir *d, struct layer_id id, int fd, struct err *e)
+static int end_map(const struct layer_dir *d, struct layer_id id, const char *suffix, int fd,
+                   struct err *e)
 {
     const struct file_ops *ops = d->ops;
     char name[LAYER_NAME_BYTES], fresh[LAYER_NAME_BYTES];
@@ -176,18 +203,34 @@ int lay_end_map(const struct layer_dir *d, struct layer_id id, int fd, struct er
     int rc;
 
     lay_file_name(id, ".map", name);
-    lay_file_name(id, ".map.new", fresh);
+    lay_file_name(id, suffix, fresh);
     rc = ops->sync_data(ops->ctx, fd);
     if (rc == 0) {
         what = "rename";
         rc = ops->rename_at(ops->ctx, d->fd, fresh, name);
     }
     if (rc < 0) {
-        lay_drop_map(d, id, fd);
+        drop_map(d, id, suffix, fd);
         return err_set(e, rc, "layers/%s: %s: %s", fresh, what, strerror(-rc));
     }
     ops->close(ops->ctx, fd);
     return 0;
+}
+
+int lay_begin_map(const struct layer_dir *d, const struct layer_info *info, const struct map *map,
+                  const struct block_crcs *crcs, int *ret_fd, struct err *e)
+{
+    return begin_map(d, info, map, crcs, FRESH, ret_fd, e);
+}
+
+void lay_drop_map(const struct layer_dir *d, struct layer_id id, int fd)
+{
+    drop_map(d, id, FRESH, fd);
+}
+
+int lay_end_map(const struct layer_dir *d, struct layer_id id, int fd, struct err *e)
+{
+    return end_map(d, id, FRESH, fd, e);
 }
 
 int lay_write_map(const struct layer_dir *d, const struct layer_info *info, const struct map *map,
@@ -196,6 +239,33 @@ int lay_write_map(const struct layer_dir *d, const struct layer_info *info, cons
     int fd, rc = lay_begin_map(d, info, map, crcs, &fd, e);
 
     return rc < 0 ? rc : lay_end_map(d, info->id, fd, e);
+}
+
+int lay_mark_lost(const struct layer_dir *d, struct layer_id id, struct err *e)
+{
+    struct layer_info info;
+    struct map map;
+    int fd, rc = read_map(d, id, &info, &map, e);
+
+    if (rc == -EIO) /* nobody takes it for whole as it is */
+        return 0;
+    if (rc == -ENOENT) { /* no checkpoint came yet */
+        info = (struct layer_info){
+            .id = id, .store = d->store, .kind = DISK_TOP, .size_bytes = DISK_BLOCK
+        };
+        map_init(&map, 1);
+    } else if (rc < 0) {
+        return rc;
+    }
+    info.mark = DISK_LOST;
+    rc = begin_map(d, &info, &map, NULL, FRESH_LOST, &fd, e);
+    map_done(&map);
+    if (rc == 0)
+        rc = end_map(d, id, FRESH_LOST, fd, e);
+    if (rc < 0)
+        return rc;
+    rc = d->ops->sync_dir(d->ops->ctx, d->fd);
+    return rc < 0 ? err_set(e, rc, "sync layers/: %s", strerror(-rc)) : 0;
 }
 
 /* ---- data files -------------------------------------------------------------------------------*/

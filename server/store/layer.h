@@ -72,7 +72,7 @@ bool lay_id_equal(struct layer_id a, struct layer_id b);
 const char *lay_id_short(struct layer_id id, char ret[static 9]);
 
 /* Reads a layer's map file; ret_map may be NULL (the header alone).
- * -ENOENT when it has none, else as map_file_read. */
+ * -ENOENT when it has none, -EIO also when it is marked lost, else as map_file_read. */
 int lay_read_map(const struct layer_dir *d, struct layer_id id, struct layer_info *ret_info,
                  struct map *ret_map, struct err *e);
 
@@ -88,6 +88,10 @@ int lay_begin_map(const struct layer_dir *d, const struct layer_info *info, cons
                   const struct block_crcs *crcs, int *ret_fd, struct err *e);
 int lay_end_map(const struct layer_dir *d, struct layer_id id, int fd, struct err *e);
 void lay_drop_map(const struct layer_dir *d, struct layer_id id, int fd);
+
+/* From now on nobody takes the layer for whole, whatever the journal says: its map file cannot be
+ * read any more, durably.  The caller holds the store's files_lock. */
+int lay_mark_lost(const struct layer_dir *d, struct layer_id id, struct err *e);
 
 /* Opens the data file of a layer whose map was read.  writable: read-write and under flock, which
  * is waited for up to 10 s (-EBUSY): then no request of an earlier server is left in the kernel. */

@@ -5,7 +5,7 @@
  *                           ordinary tools can read it.  ID is 32 hex digits.
  *   STATE/layers/ID.map     which blocks that file holds: header, index, pages
  *   STATE/layers/ID.import  the data of an image that is not whole yet; deleted at start
- *   STATE/layers/ID.map.new a map file that is not whole yet; deleted at start
+ *   STATE/layers/ID.map.new, ID.lost.new  a map file that is not whole yet; deleted at start
  *   STATE/journal           what changed in maps since their files were written
  *
  * Order in which things reach the disk:
@@ -63,6 +63,7 @@ enum disk_layer_kind {
 enum disk_mark {
     DISK_CLEAN = 0, /* every answered write is durable */
     DISK_OPEN = 1,  /* answered writes may be lost by a power cut */
+    DISK_LOST = 2,  /* flushed ones are: its disk refused them.  In map files; final */
 };
 
 struct disk_layer_header {

@@ -71,7 +71,7 @@ static int check_header(const struct disk_layer_header *h, uint64_t file_bytes, 
                        get_le32(h->version), get_le32(h->features));
     if (get_le32(h->block_bytes) != DISK_BLOCK || size == 0 || size % 512 || size > DISK_LAYER_MAX)
         return err_set(e, -EIO, "impossible size");
-    if (kind < DISK_IMAGE || kind > DISK_SEALED || get_le32(h->mark) > DISK_OPEN ||
+    if (kind < DISK_IMAGE || kind > DISK_SEALED || get_le32(h->mark) > DISK_LOST ||
         h->name[sizeof h->name - 1] != '\0')
         return err_set(e, -EIO, "impossible kind, mark or name");
     if (pages > (disk_blocks(size) + DISK_PAGE_BLOCKS - 1) / DISK_PAGE_BLOCKS)

@@ -226,18 +226,19 @@ struct to_files {
     pthread_mutex_t *files_lock;
 };
 
-/* Is the layer still there?  1, 0, or -errno. */
+/* Is the layer still there, and worth its map?  1, 0, or -errno. */
 static int still_there(const struct layer_dir *d, const struct target *t, struct err *e)
 {
     struct layer_info now;
     int rc;
 
-    if (t->made) {
+    rc = lay_read_map(d, t->info.id, &now, NULL, e);
+    if (rc == -EIO) /* it was marked lost meanwhile */
+        return 0;
+    if (t->made && (rc == 0 || rc == -ENOENT)) {
         rc = lay_set_size(d, &t->info);
         if (rc < 0 && rc != -ENOENT)
             err_set(e, rc, "the size of a data file: %s", strerror(-rc));
-    } else {
-        rc = lay_read_map(d, t->info.id, &now, NULL, e);
     }
     return rc == 0 ? 1 : rc == -ENOENT ? 0 : rc;
 }

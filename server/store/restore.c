@@ -28,6 +28,7 @@ struct restore {
     size_t count;
     size_t first, end; /* of those that are written now */
     bool locked;
+    pthread_mutex_t *files_lock;
     uint64_t position; /* of the record in the view */
     struct err *e;
 };
@@ -107,7 +108,8 @@ static void close_target(const struct restore *r, struct target *t)
     t->fd = -2;
 }
 
-/* 0: this layer is passed over from now on. */
+/* 0: this layer is passed over from now on.  What its disk does not take must not be forgotten
+ * unsaid: the journal will be. */
 static int give_up(const struct restore *r, struct target *t, int rc)
 {
     char text[9];
@@ -119,7 +121,10 @@ static int give_up(const struct restore *r, struct target *t, int rc)
         return err_set(r->e, rc, "layer %s: %s", lay_id_short(t->id, text), strerror(-rc));
     log_error("store: layer %s: what was flushed cannot be written to its file: %s",
               lay_id_short(t->id, text), strerror(-rc));
-    return 0;
+    pthread_mutex_lock(r->files_lock);
+    rc = lay_mark_lost(r->d, t->id, r->e);
+    pthread_mutex_unlock(r->files_lock);
+    return rc;
 }
 
 static int open_target(const struct restore *r, struct target *t)
@@ -188,9 +193,11 @@ static int put_group(struct restore *r)
 
 int restore_data(const struct layer_dir *d, const struct journal *j,
                  const struct journal_view *view, const struct id_set *only, bool locked,
-                 struct err *e)
+                 pthread_mutex_t *files_lock, struct err *e)
 {
-    struct restore r = { .d = d, .j = j, .view = view, .locked = locked, .e = e };
+    struct restore r = {
+        .d = d, .j = j, .view = view, .locked = locked, .files_lock = files_lock, .e = e
+    };
     int rc = find_targets(&r, only);
 
     if (rc == 0 && r.count)

@@ -9,6 +9,8 @@
 #ifndef GRIDBOX_STORE_RESTORE_H
 #define GRIDBOX_STORE_RESTORE_H
 
+#include <pthread.h>
+
 #include "server/base/err.h"
 #include "server/store/id_set.h"
 #include "server/store/journal.h"
@@ -16,11 +18,12 @@
 
 /* Writes and syncs the data files of these layers, whose map files were written before, if a loss
  * of power may have cut them short; only: NULL = of all; locked: the caller holds the locks of
- * their files.  Layers that were deleted are passed over; so is, and logged, one that cannot be
- * written to (EIO).  -ENOSPC and other shortages, or -EBUSY (another server still holds a lock):
- * some may be written, all of it can be done again. */
+ * their files.  Layers that were deleted are passed over.  One that cannot be written to (EIO) is
+ * logged and, under files_lock, marked lost: nobody opens it again.  -ENOSPC and other shortages,
+ * or -EBUSY (another server still holds a lock): some may be written, all of it can be done again.
+ */
 int restore_data(const struct layer_dir *d, const struct journal *j,
                  const struct journal_view *view, const struct id_set *only, bool locked,
-                 struct err *e);
+                 pthread_mutex_t *files_lock, struct err *e);
 
 #endif

@@ -155,9 +155,9 @@ int store_restore(struct store *s, const struct id_set *only, bool locked, struc
 
     do {
         jnl_view(&s->journal, &view);
-        rc = restore_data(&s->dir, &s->journal, &view, only, locked, e);
+        rc = restore_data(&s->dir, &s->journal, &view, only, locked, &s->files_lock, e);
         if ((rc == -ENOSPC || rc == -EDQUOT) && ballast_drop(&s->ballast))
-            rc = restore_data(&s->dir, &s->journal, &view, only, locked, e);
+            rc = restore_data(&s->dir, &s->journal, &view, only, locked, &s->files_lock, e);
     } while (rc < 0 && jnl_view_gone(&s->journal, &view)); /* begun anew while we read */
     return rc;
 }

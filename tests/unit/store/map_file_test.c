@@ -161,7 +161,7 @@ static void lies_with_a_right_checksum_are_refused(void **state)
     LIE(h->size_bytes = put_le64(64u << 20), -EIO); /* a page beyond the end */
     LIE(h->block_bytes = put_le32(512), -EIO);
     LIE(h->kind = put_le32(9), -EIO);
-    LIE(h->mark = put_le32(2), -EIO);
+    LIE(h->mark = put_le32(3), -EIO);
     LIE(h->page_count = put_le32(UINT32_MAX), -EIO);
     LIE(memset(h->name, 'x', sizeof h->name), -EIO);
     LIE(index[1].page = put_le32(0), -EIO); /* twice the same */

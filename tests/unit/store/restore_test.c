@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "server/io/file_ops.h"
+#include "server/store/replay.h"
 #include "server/store/store_state.h"
 #include "server/store/volume.h"
 #include "tests/unit/store/one_volume.h"
@@ -385,8 +387,115 @@ static void store_does_not_open_before_what_was_flushed_can_be_put_back(void **s
     expect_fill(f->d, 0, 4096, 1);
 }
 
+/* ---- what the disk does not take --------------------------------------------------------------*/
+
+static bool disk_refuses;
+
+static int lock_unless_refused(void *ctx, int fd, int operation)
+{
+    (void)ctx;
+    return disk_refuses ? -EIO : file_ops_real.lock(NULL, fd, operation);
+}
+
+static int set_up_refusal(void **state)
+{
+    struct one_volume *f = *state = one_new(1u << 20);
+
+    disk_refuses = false;
+    cache.ops = *f->rig.ops;
+    cache.ops.lock = lock_unless_refused;
+    f->rig.ops = &cache.ops;
+    f->rig.journal_bytes = 2 * 128u << 10;
+    one_start(f);
+    sim_be_plain(f->sim);
+    one_open(f);
+    return 0;
+}
+
+static void expect_lost(struct one_volume *f)
+{
+    struct volume_spec spec = { .name = "v",
+                                .top = f->top,
+                                .below = rig_chain(f->image),
+                                .size_bytes = f->size_bytes,
+                                .epoch = f->epoch };
+    struct volume *v = NULL;
+    struct err e = { 0 };
+
+    assert_int_equal(volume_open(f->rig.store, &spec, NULL, &v, &e), -EIO);
+    assert_non_null(strstr(e.msg, "lacks what was flushed"));
+}
+
+/* The journal is begun anew after a start: what it held is gone then. */
+static void nobody_opens_a_volume_whose_disk_refused_it_at_a_start(void **state)
+{
+    struct one_volume *f = *state;
+
+    one_put(f, 0, 1, 1);
+    one_flush(f);
+    one_cut(f);
+    disk_refuses = true;
+    assert_int_equal(one_start_again(f), 0); /* it is not lost power, it is lost */
+    disk_refuses = false;
+    expect_lost(f);
+    one_cut(f);
+    assert_int_equal(one_start_again(f), 0);
+    expect_lost(f);
+}
+
+/* Neither a checkpoint nor the next start makes it whole. */
+static void nor_one_whose_disk_refused_it_when_it_failed(void **state)
+{
+    struct one_volume *f = *state;
+
+    one_put(f, 0, 1, 1);
+    one_flush(f);
+    begin_to_fail(f);
+    sim_fail_next(f->sim, SIM_WRITE, 1, -EIO);
+    fake_run();
+    one_close(f);
+    expect_lost(f);
+    one_others_flush(f, 40);
+    expect_lost(f);
+    one_stop(f);
+    assert_int_equal(one_start_again(f), 1); /* who wrote to it hears of it */
+    expect_lost(f);
+    one_stop(f);
+    assert_int_equal(one_start_again(f), 0);
+    expect_lost(f);
+}
+
+/* Its map file is on its way while it is marked. */
+static void mark_lost(void *ctx, uint64_t number)
+{
+    struct one_volume *f = ctx;
+    struct err e = { 0 };
+
+    (void)number;
+    sim_on_op(f->sim, NULL, NULL);
+    assert_int_equal(lay_mark_lost(&f->rig.store->dir, f->top, &e), 0);
+}
+
+static void nor_does_a_checkpoint_that_runs_just_then(void **state)
+{
+    struct one_volume *f = *state;
+    struct layer_info info;
+    struct journal_view view;
+    struct err e = { 0 };
+
+    one_put(f, 0, 1, 1);
+    one_flush(f);
+    jnl_view(&f->rig.store->journal, &view);
+    sim_on_op(f->sim, mark_lost, f); /* with the making of HEX.map.new */
+    assert_int_equal(replay_to_files(&f->rig.store->dir, &f->rig.store->journal, &view,
+                                     &f->rig.store->files_lock, &e),
+                     0);
+    assert_int_equal(lay_read_map(&f->rig.store->dir, f->top, &info, NULL, &e), -EIO);
+}
+
 #define TEST(name)       cmocka_unit_test_setup_teardown(name, one_set_up_small_journal, one_tear_down)
 #define CACHE_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_cache, one_tear_down)
+#define LOST_TEST(name)  cmocka_unit_test_setup_teardown(name, set_up_refusal, one_tear_down)
 
 int main(void)
 {
@@ -407,6 +516,9 @@ int main(void)
         TEST(volume_that_failed_before_a_kill_gets_back_what_was_flushed),
         TEST(nor_does_a_half_that_was_emptied_in_the_next_epoch),
         TEST(store_does_not_open_before_what_was_flushed_can_be_put_back),
+        LOST_TEST(nobody_opens_a_volume_whose_disk_refused_it_at_a_start),
+        LOST_TEST(nor_one_whose_disk_refused_it_when_it_failed),
+        LOST_TEST(nor_does_a_checkpoint_that_runs_just_then),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
