@@ -178,7 +178,10 @@ static void on_ready(struct export_peer *ep, struct export_session *session, str
         service_set_deadline(p, p->deadline_ns);
         refuse(p, error, why);
     } else {
-        log_info("nbd %s: opened by %s", p->name, p->address);
+        log_info("nbd %s: opened by %s%s", p->name, p->address,
+                 !p->tls            ? ""
+                 : peer_encrypts(p) ? " (TLS)"
+                                    : " (TLS, encrypted by the kernel)");
         p->phase = PEER_SERVING;
         p->export = session;
         p->stats = export_session_stats(session);

@@ -117,6 +117,8 @@ void peer_end(struct peer *p, const char *why);
 
 /* ---- peer_tls.c ----------------------------------------------------------------------------- */
 
+/* What is sent must be encrypted here: by TLS, and not by the kernel's. */
+bool peer_encrypts(const struct peer *p);
 /* conn_send, encrypted if the peer has TLS. */
 void peer_send(struct peer *p, struct conn_out *o);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* peer_tls - between a peer's connection and its session: decrypts what comes, encrypts what goes.
+/* peer_tls - between a peer's connection and its session: decrypts what comes, encrypts what goes,
+ * if the kernel does not.
  *
  * Input keeps its bounds: no more of the wire is used than the session takes, but for one record.
  * Output keeps its: an answer's slot is held until its encrypted bytes have left. */
@@ -69,9 +70,14 @@ static bool send_output(struct peer *p, struct conn_out *plain)
     return true;
 }
 
+bool peer_encrypts(const struct peer *p)
+{
+    return p->tls && !tls_link_in_kernel(p->tls->link);
+}
+
 void peer_send(struct peer *p, struct conn_out *o)
 {
-    if (!p->tls) {
+    if (!peer_encrypts(p)) {
         conn_send(&p->conn, o);
         return;
     }
@@ -145,7 +151,7 @@ bool peer_tls_start(struct peer *p)
 {
     struct peer_tls *t = calloc(1, sizeof *t);
 
-    if (!t || tls_link_new(p->service->limits.tls, &t->link) < 0) {
+    if (!t || tls_link_new(p->service->limits.tls, p->conn.fd, &t->link) < 0) {
         free(t);
         return false;
     }

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tls - OpenSSL between two memory buffers.  Knows neither NBD nor sockets. */
+/* tls - OpenSSL between two memory buffers; on the way out the kernel may take its place.  Knows
+ * nothing of NBD. */
 #include "server/nbd/tls.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/tls.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "server/base/auto.h"
@@ -19,6 +22,8 @@
 
 #define OUTPUT_MAX   (64u << 20) /* more than the largest answer, encrypted */
 #define PSK_FILE_MAX (1u << 20)
+
+#define CONTROL_SET_KEYS 72 /* openssl/bio.h names it, but in a comment; 3.0 and later */
 
 /* TLS 1.2: what has forward secrecy and is an AEAD. */
 #define X509_CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:-PSK"
@@ -47,6 +52,8 @@ struct tls_link {
     const uint8_t *in; /* while tls_link_read runs */
     size_t in_left;
     struct buf out;
+    int fd;      /* < 0: the kernel must not encrypt (any more) */
+    BIO *kernel; /* NULL: it does not; else OpenSSL's way to it */
     bool shaken;
     char why[160];
 };
@@ -183,7 +190,8 @@ static int make_context(struct nbd_tls *t, struct err *e)
     SSL_CTX_set_app_data(t->context, t);
     SSL_CTX_set_default_passwd_cb(t->context, no_passphrase);
     SSL_CTX_set_options(t->context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET |
-                                        SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+                                        SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
+                                        SSL_OP_ENABLE_KTLS);
     SSL_CTX_set_num_tickets(t->context, 0);
     SSL_CTX_set_session_cache_mode(t->context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_mode(t->context, SSL_MODE_RELEASE_BUFFERS); /* of connections that are idle */
@@ -248,29 +256,89 @@ static int buffers_read(BIO *bio, char *ret, int size)
     return (int)length;
 }
 
+/* An alert, in a record of the kernel's: a courtesy, which must not wait for room. */
+static void send_alert(const struct tls_link *l, const void *bytes, size_t length)
+{
+    union {
+        struct cmsghdr head; /* for its alignment */
+        char room[CMSG_SPACE(1)];
+    } control = { .room = { 0 } };
+    struct iovec part = { (void *)(uintptr_t)bytes, length };
+    struct msghdr m = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control
+    };
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+
+    c->cmsg_level = SOL_TLS;
+    c->cmsg_type = TLS_SET_RECORD_TYPE;
+    c->cmsg_len = CMSG_LEN(1);
+    *CMSG_DATA(c) = SSL3_RT_ALERT;
+    m.msg_controllen = c->cmsg_len;
+    (void)!sendmsg(l->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 static int buffers_write(BIO *bio, const char *bytes, int length)
 {
     struct tls_link *l = BIO_get_data(bio);
 
     BIO_clear_retry_flags(bio);
+    if (l->kernel) { /* answers do not come this way, nor does OpenSSL talk but in alerts */
+        send_alert(l, bytes, length < 0 ? 0 : (size_t)length);
+        return length;
+    }
     buf_add(&l->out, bytes, length < 0 ? 0 : (size_t)length);
     return l->out.failed ? -1 : length;
 }
 
+/* OpenSSL has the keys of what is sent from now on.  They go to the kernel if all that was said
+ * before can leave first, and now: else a part of it would be encrypted twice. */
+static bool give_keys(struct tls_link *l, void *keys)
+{
+    int fd = l->fd;
+
+    l->fd = -1;
+    if (fd < 0 || SSL_version(l->ssl) != TLS1_3_VERSION) /* in 1.2, hands are shaken still */
+        return false;
+    BIO *kernel = BIO_new_socket(fd, BIO_NOCLOSE); /* tells the socket that there will be TLS */
+    if (!kernel)
+        return false;
+    ssize_t n = send(fd, l->out.data, l->out.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n > 0)
+        buf_drop(&l->out, (size_t)n);
+    if (l->out.length > 0 || BIO_ctrl(kernel, CONTROL_SET_KEYS, 1, keys) <= 0) {
+        BIO_free(kernel);
+        return false;
+    }
+    l->fd = fd;
+    l->kernel = kernel;
+    return true;
+}
+
 static long buffers_control(BIO *bio, int command, long number, void *arg)
 {
-    (void)bio, (void)number, (void)arg;
-    return command == BIO_CTRL_FLUSH;
+    struct tls_link *l = BIO_get_data(bio);
+
+    switch (command) {
+    case BIO_CTRL_FLUSH:
+        return 1;
+    case BIO_CTRL_GET_KTLS_SEND:
+        return l->kernel != NULL;
+    case CONTROL_SET_KEYS:
+        return number != 0 /* of what is sent */ && give_keys(l, arg);
+    default:
+        return 0;
+    }
 }
 
 /* ---- links -----------------------------------------------------------------------------------*/
 
-int tls_link_new(const struct nbd_tls *t, struct tls_link **ret)
+int tls_link_new(const struct nbd_tls *t, int fd, struct tls_link **ret)
 {
     struct tls_link *l = calloc(1, sizeof *l);
 
     if (!l)
         return -ENOMEM;
+    l->fd = fd;
     buf_init(&l->out, OUTPUT_MAX);
     l->ssl = SSL_new(t->context);
     BIO *bio = l->ssl ? BIO_new(t->method) : NULL;
@@ -292,6 +360,7 @@ void tls_link_free(struct tls_link *l)
     if (!l)
         return;
     SSL_free(l->ssl);
+    BIO_free(l->kernel);
     buf_done(&l->out);
     free(l);
 }
@@ -319,6 +388,10 @@ static ssize_t shake_or_read(struct tls_link *l, void *plain, size_t size)
         l->shaken = true;
     }
     int n = SSL_read(l->ssl, plain, size > INT_MAX ? INT_MAX : (int)size);
+    if (l->kernel && SSL_get_key_update_type(l->ssl) != SSL_KEY_UPDATE_NONE) {
+        snprintf(l->why, sizeof l->why, "TLS: it asks for new keys, which the kernel cannot take");
+        return -EPROTO;
+    }
     return n > 0 ? n : not_done(l, n);
 }
 
@@ -333,6 +406,11 @@ ssize_t tls_link_read(struct tls_link *l, const uint8_t **wire, size_t *left, vo
     l->in = NULL;
     l->in_left = 0;
     return rc;
+}
+
+bool tls_link_in_kernel(const struct tls_link *l)
+{
+    return l->kernel;
 }
 
 static int write_part(struct tls_link *l, const uint8_t *at, size_t length)
@@ -387,6 +465,7 @@ void *tls_link_output(struct tls_link *l, size_t *ret_length)
         return NULL;
     void *bytes = l->out.data;
 
+    l->fd = l->kernel ? l->fd : -1; /* it may wait in a queue: the keys must not overtake it */
     *ret_length = l->out.length;
     buf_init(&l->out, OUTPUT_MAX);
     return bytes;

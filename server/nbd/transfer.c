@@ -163,7 +163,7 @@ static void *get_buffer(struct peer *p, size_t bytes)
 static bool lend(struct peer *p, const struct nbds_request *r, struct blk_loan *ret)
 {
     ret->count = 0;
-    return r->run && r->op == BLK_READ && r->length >= LEND_AT_LEAST && !p->tls &&
+    return r->run && r->op == BLK_READ && r->length >= LEND_AT_LEAST && !peer_encrypts(p) &&
            blk_lend(p->device, r->offset, r->length, ret);
 }
 
