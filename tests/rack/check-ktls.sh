@@ -11,11 +11,12 @@ serial=$RACK_DIR/ktls.log
 modules=(crypto/gf128mul crypto/ghash-generic crypto/ctr crypto/gcm net/tls/tls)
 
 # shellcheck disable=SC2317 # called by must
-add() # PROGRAM: with its libraries
+add() # PROGRAM: into /bin, wherever it lay (a checkout under /tmp would be hidden by the mount there); its libraries where they are
 {
     local file
 
-    for file in "$1" $(ldd "$1" 2>/dev/null | grep -o '/[^ ]*'); do
+    cp "$1" "$root/bin" || return 1
+    for file in $(ldd "$1" 2>/dev/null | grep -o '/[^ ]*'); do
         [ -e "$root$file" ] || cp -L --parents "$file" "$root" || return 1
     done
 }
@@ -48,7 +49,7 @@ printf '[overrides]\ndisabled-version = tls1.3\n' >"$root/tls-1.2"
 head -c 8M /dev/urandom >"$root/image"
 cat >"$root/init" <<END
 #!/bin/busybox sh
-build=$build modules="${modules[*]##*/}" nbdcopy=$(command -v nbdcopy)
+modules="${modules[*]##*/}"
 /bin/busybox --install -s /bin
 END
 cat >>"$root/init" <<'END'
@@ -61,8 +62,8 @@ ip link set lo up
 
 start_server()
 {
-    "$build/gridboxd" --state /tmp/state --nbd-tls require --nbd-tls-psk /psk >>/tmp/log 2>&1 &
-    until "$build/gridbox" status >/dev/null 2>&1; do
+    gridboxd --state /tmp/state --nbd-tls require --nbd-tls-psk /psk >>/tmp/log 2>&1 &
+    until gridbox status >/dev/null 2>&1; do
         kill -0 $! || break
         usleep 100000
     done
@@ -75,7 +76,7 @@ links() { awk -v kind="$1" '$1 == kind { print $2 }' /proc/net/tls_stat; }
 try() # NAME
 {
     lines=$(wc -l </tmp/log)
-    $nbdcopy --flush /image "$uri" && $nbdcopy "$uri" /tmp/copy && cmp /image /tmp/copy
+    nbdcopy --flush /image "$uri" && nbdcopy "$uri" /tmp/copy && cmp /image /tmp/copy
     fact "$1.status" $?
     tail -n +$((lines + 1)) /tmp/log >/tmp/new
     fact "$1.kernel" "$(grep -c '(TLS, encrypted by the kernel)' /tmp/new)"
@@ -84,13 +85,13 @@ try() # NAME
 }
 
 start_server
-"$build/gridbox" image import image /image
-"$build/gridbox" volume create v --image image
-uri=$("$build/gridbox" volume attach v)
+gridbox image import image /image
+gridbox volume create v --image image
+uri=$(gridbox volume attach v)
 uri="nbds://alice@${uri#nbds://}?tls-psk-file=/psk"
 try without
 for module in $modules; do insmod /modules/$module.ko; done
-GRIDBOX_KTLS=1 "$build/unit/nbd/tls_test"
+GRIDBOX_KTLS=1 tls_test
 fact unit $?
 sent=$(links TlsTxSw)
 try with
